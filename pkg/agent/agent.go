@@ -1,0 +1,49 @@
+// Package agent says what a resource agent is: something that can start, stop and report one
+// resource of a haresources line. An agent is either in process (IPaddr, ipvsadm, ldirectord)
+// or a script run as a child.
+package agent
+
+import "context"
+
+// Op is what is asked of an agent.
+type Op string
+
+// The operations that heartbeat's ResourceManager asks for.
+const (
+	Start   Op = "start"
+	Stop    Op = "stop"
+	Status  Op = "status"
+	Monitor Op = "monitor"
+)
+
+// Call is one operation on one resource.
+type Call struct {
+	Op   Op
+	Name string   // the resource's name as in haresources, e.g. "IPaddr"
+	Args []string // its arguments, split at "::"
+	Env  []string // what a child gets besides the daemon's own environment
+}
+
+// State is what a status operation found.
+type State uint8
+
+// What a resource can be.
+const (
+	Unknown State = iota
+	Running
+	Stopped
+)
+
+// Result is the outcome of a call.
+type Result struct {
+	Code   int    // exit status as a script would return it (LSB/OCF: 0 is success)
+	State  State  // status and monitor only
+	Output string // what a script printed; in-process agents give the text the original prints, e.g. "running"
+}
+
+// Agent runs operations of one kind of resource. Run is called from one goroutine at a time
+// per resource and returns when the operation is done or ctx ends. A non-nil error means the
+// operation failed; Result.Code is then not 0.
+type Agent interface {
+	Run(ctx context.Context, c Call) (Result, error)
+}

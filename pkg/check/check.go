@@ -1,0 +1,43 @@
+// Package check probes real servers: one Checker per service, each under one deadline.
+package check
+
+import (
+	"context"
+	"net/netip"
+	"time"
+)
+
+// Spec is everything a checker needs to know about one probe of one real server.
+type Spec struct {
+	Service     string         // http, https, connect, ping, external, ...
+	Addr        netip.AddrPort // address and port that are probed (checkport applied)
+	Proto       string         // tcp, udp or fwm
+	VirtualHost string
+	Method      string // HTTP method, "GET" or "HEAD"
+	Request     string // as in the file; for http the path or absolute URL
+	Receive     string // Perl regular expression; empty matches anything that succeeds
+	Command     string // checkcommand of external checks
+	Login       string
+	Password    string
+	Database    string
+	Secret      string
+	NetTimeout  time.Duration // negotiatetimeout, for what the deadline of ctx does not say
+	// External checks get the virtual's and the real's address and port as arguments.
+	Virtual netip.AddrPort
+	FWMark  uint32
+	Real    netip.AddrPort
+}
+
+// Result is a verdict with its reason.
+type Result struct {
+	Up     bool
+	Reason string        // "connection refused", "regexp not found in 812 bytes"
+	Took   time.Duration // wall time of the probe
+	Trace  []string      // transcript of a failed probe, for status --verbose
+}
+
+// Checker probes one kind of service. Check returns by ctx's deadline whatever the server does,
+// holds at most 1 MB meanwhile, and never panics out.
+type Checker interface {
+	Check(ctx context.Context, s Spec) Result
+}
