@@ -1,10 +1,39 @@
 # make alone prints the targets.
 GO ?= go
 export CGO_ENABLED = 0
+TOOL = $(GO) tool -modfile=scripts/tools/go.mod
 
 help:
-	@sed -n 's/^\([a-z]*\):.*## /\1	/p' Makefile
+	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile
 
-build: ## bin/systole and a link for each program
-	$(GO) build -o bin/systole ./cmd/systole
-.PHONY: help build
+build: ## bin/systole, and a link to it for each program
+	$(GO) build -trimpath -o bin/systole ./cmd/systole
+	@bin/systole programs | while read -r p; do ln -sf systole bin/$$p; done
+
+setup: ## install what the tests and the demo need (Debian packages)
+	@scripts/setup
+
+demo: build ## the tutorial's cluster on this machine, told as a story
+	@bin/systole demo
+
+test: setup build lint ## every test: lint, packages, race detector, live clusters, virtual machine
+	scripts/test
+
+lint: ## vet, gofumpt and staticcheck
+	$(GO) vet ./...
+	@$(TOOL) gofumpt -l cmd pkg compat | (! grep .) || { echo 'gofumpt would change the files above'; exit 1; }
+	$(TOOL) staticcheck ./...
+
+fuzz: ## each parser and decoder for 60 s (FUZZTIME=10s for less)
+	@scripts/fuzz
+
+bench: build setup ## ours and the original side by side
+	$(GO) test -count=1 -timeout 60m -run '^TestBench' -bench-table ./compat
+
+soak: build setup ## the long runs
+	$(GO) test -count=1 -timeout 6h -run '^TestSoak' ./compat
+
+clean: ## remove what building made
+	rm -rf bin dist
+
+.PHONY: help build setup demo test lint fuzz bench soak clean

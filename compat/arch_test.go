@@ -14,7 +14,7 @@ var floors = [][]string{
 	0:  {"diag"},
 	1:  {"getopt", "hamsg", "ipvs", "netif", "halog", "agent", "lab", "perlre"},
 	2:  {"hbauth"},
-	3:  {"config/hacf", "config/authkeys", "config/haresources", "config/ldirectordcf", "cluster/seqtrack", "cluster/liveness", "cluster/takeover"},
+	3:  {"config/hacf", "config/authkeys", "config/haresources", "config/ldirectordcf", "cluster/ipfail", "cluster/seqtrack", "cluster/liveness", "cluster/takeover"},
 	4:  {"cluster", "director", "config/hadir"},
 	5:  {"media", "announce", "check", "ipvs/model", "ipvs/kernel", "cluster/clustertest", "ipvs/ipvstest"},
 	6:  {"ldirectord", "ipvs/userspace"},
@@ -27,7 +27,7 @@ var floors = [][]string{
 // pure packages decide and never act: they get time, randomness and facts as arguments.
 var pure = []string{
 	"diag", "getopt", "hamsg", "hbauth", "ipvs", "perlre", "config/hacf", "config/authkeys", "config/haresources",
-	"config/ldirectordcf", "cluster", "cluster/seqtrack", "cluster/liveness", "cluster/takeover", "director",
+	"config/ldirectordcf", "cluster", "cluster/ipfail", "cluster/seqtrack", "cluster/liveness", "cluster/takeover", "director",
 }
 
 var impure = []string{"os", "os/exec", "os/signal", "net", "net/http", "sync", "sync/atomic", "log", "log/slog", "math/rand", "math/rand/v2", "syscall"}

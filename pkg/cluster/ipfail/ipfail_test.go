@@ -1,0 +1,128 @@
+package ipfail
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// story runs inputs through a machine and returns its actions as lines, debug lines left out.
+func story(m *Machine, now time.Time, v View, ins ...Input) []string {
+	var lines []string
+	for _, in := range ins {
+		for _, a := range m.Step(now, in, v) {
+			switch a := a.(type) {
+			case Log:
+				if !a.Debug {
+					lines = append(lines, a.Text)
+				}
+			case Tell:
+				lines = append(lines, "tell "+text(a.Fields))
+			case Broadcast:
+				lines = append(lines, "broadcast "+text(a.Fields))
+			}
+		}
+	}
+	return lines
+}
+
+func text(fields []Field) string {
+	var parts []string
+	for _, f := range fields {
+		parts = append(parts, fmt.Sprintf("%s=%s", f.Name, f.Value))
+	}
+	return strings.Join(parts, " ")
+}
+
+var cfg = Config{Self: "hba", Peer: "hbb", AutoFailback: true, Keepalive: 2 * time.Second}
+
+// The trace of spec/heartbeat-api.md, 12.4: the cable to the ping node is pulled at hba.
+func TestFewerPingNodesGiveUp(t *testing.T) {
+	m, _ := Start(cfg)
+	t0 := time.Unix(1000, 0)
+	blind := View{Stable: true}
+	got := story(m, t0, blind,
+		NodeStatus{"10.99.0.254", "dead"}, LinkStatus{"hbb", "eth0", "dead"}, PingCount{"hbb", 1}, YouAreDead{})
+	want := []string{
+		"Status update: Node 10.99.0.254 now has status dead",
+		"NS: We are dead. :<",
+		"Link Status update: Link hbb/eth0 now has status dead",
+		"We are dead. :<",
+		"Asking other side for ping node count.",
+		"tell t=num_ping_nodes src=hba num_ping=0 dest=hbb",
+		"Giving up because we have less visible ping nodes.",
+		"Delayed giveup in 4 seconds.",
+		"Giving up because we were told that we have less ping nodes.",
+		"Delayed giveup in 4 seconds.",
+	}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Error(d)
+	}
+	at, ok := m.Deadline()
+	if !ok || !at.Equal(t0.Add(4*time.Second)) {
+		t.Fatalf("deadline %v %v", at, ok)
+	}
+	got = story(m, at, blind, Tick{})
+	want = []string{"giveup() called (timeout worked)", "broadcast t=ask_resources rsc_hold=all src=hba info=me"}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Error(d)
+	}
+	if _, ok := m.Deadline(); ok {
+		t.Error("the timer is not one-shot")
+	}
+}
+
+func TestBalancedGivesForeignBack(t *testing.T) {
+	m, _ := Start(cfg)
+	t0 := time.Unix(1000, 0)
+	one := View{PingNodes: []string{"group1"}, Stable: true}
+	got := story(m, t0, one, PingCount{"hbb", 1}, AbortGiveup{}, AbortGiveup{}, PingCount{"other", 0})
+	want := []string{
+		"Ping node count is balanced.",
+		"tell t=abort_giveup src=hba dest=hbb",
+		"Giving up foreign resources (auto_failback).",
+		"Delayed giveup in 4 seconds.",
+		"Aborted delayed giveup (1)",
+		"No giveup timer to abort.",
+	}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Error(d)
+	}
+}
+
+func TestMorePingNodesTellTheOther(t *testing.T) {
+	m, _ := Start(cfg)
+	got := story(m, time.Unix(0, 0), View{PingNodes: []string{"a", "b"}}, PingCount{"hbb", 1}, ClientJoined{"hbb"}, ClientJoined{"hba"})
+	want := []string{
+		"Telling other node that we have more visible ping nodes.",
+		"tell t=you_are_dead src=hba dest=hbb",
+		"Asking other side for ping node count.",
+		"tell t=num_ping_nodes src=hba num_ping=2 dest=hbb",
+	}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Error(d)
+	}
+}
+
+// A giveup in the middle of a transition is made up for once the partner is stable.
+func TestGiveupWaitsForStability(t *testing.T) {
+	m, _ := Start(cfg)
+	t0 := time.Unix(1000, 0)
+	story(m, t0, View{}, YouAreDead{})
+	if got := story(m, t0.Add(4*time.Second), View{}, Tick{}); len(got) != 1 {
+		t.Errorf("gave up while resources were in transition: %q", got)
+	}
+	story(m, t0.Add(5*time.Second), View{}, Resource{From: "hbb", Stable: "1"})
+	at, ok := m.Deadline()
+	if !ok || !at.Equal(t0.Add(15*time.Second)) {
+		t.Fatalf("deadline %v %v", at, ok)
+	}
+	got := story(m, at, View{}, Tick{})
+	want := []string{"Asking other side for ping node count.", "tell t=num_ping_nodes src=hba num_ping=0 dest=hbb"}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Error(d)
+	}
+}
