@@ -1,0 +1,79 @@
+package cluster
+
+import (
+	"time"
+
+	"github.com/systole-ha/systole/pkg/hamsg"
+)
+
+// Status is a copy of what the engine knows, for cl_status, the API and metrics.
+type Status struct {
+	Node       string
+	Generation uint64
+	// State is the own node's status: "init", "up", "active".
+	State string
+	// Nodes are all nodes, the own and ping nodes included, in ha.cf order.
+	Nodes []NodeStatus
+	// Held is what this node claims, PeerHeld what the other side claims (from its viewpoint).
+	Held, PeerHeld Hold
+	// Stable says that no resource movement is under way here or there. While it is false
+	// `cl_status rscstatus` says "transition".
+	Stable bool
+	// Phase is the resource layer's state: INIT, STARTING, BOTHSTARTING, RSCRCVD, STABLE, SHUTDOWN.
+	Phase string
+	// Standby is the standby protocol's state: "not", "me", "other", "done".
+	Standby string
+	// ShuttingDown says that a shutdown was asked for or is under way.
+	ShuttingDown bool
+	// Jobs are the jobs under way and waiting, in order.
+	Jobs []JobStatus
+	// Sequence is the number of the last message sent, Acked the lowest acknowledged by all.
+	Sequence, Acked uint64
+	// Bad counts packets that did not decode or verify, by reason.
+	Bad BadPackets
+}
+
+// NodeStatus is one node.
+type NodeStatus struct {
+	Name string
+	// Ping is true for a ping node or group.
+	Ping bool
+	// Status is "init", "up", "active", "dead" or "ping".
+	Status string
+	// Heard is when its last accepted status came; zero if never.
+	Heard time.Time
+	// Deadtime is the silence after which it counts as dead.
+	Deadtime   time.Duration
+	UUID       hamsg.UUID
+	Generation uint64
+	// Missing is how many of its messages are known to be missing.
+	Missing int
+	Links   []LinkStatus
+}
+
+// LinkStatus is one link to a node.
+type LinkStatus struct {
+	Name string
+	// Status is "up" or "dead".
+	Status string
+	// Heard is when the last packet came in on it; zero if never.
+	Heard time.Time
+}
+
+// JobStatus is one job of the resource layer.
+type JobStatus struct {
+	// Name is the original's name of the child: req_our_resources, go_standby,
+	// hb_giveup_resources, or the type of the notification.
+	Name string
+	// Since is when it began, zero while it waits.
+	Since time.Time
+	// Call is the call under way, "" if none.
+	Call string
+}
+
+// BadPackets counts dropped packets.
+type BadPackets struct {
+	// Malformed did not decode; Unsigned failed authentication; Fields lacked control fields or
+	// had bad ones; Unknown came from a node that is not configured; Replayed had an old generation.
+	Malformed, Unsigned, Fields, Unknown, Replayed uint64
+}
