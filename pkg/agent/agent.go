@@ -22,6 +22,18 @@ type Call struct {
 	Name string   // the resource's name as in haresources, e.g. "IPaddr"
 	Args []string // its arguments, split at "::"
 	Env  []string // what a child gets besides the daemon's own environment
+	Path string   // the program to run; in-process agents stand in for it and use it in texts only
+	Log  Log      // where the lines go; never nil
+}
+
+// Log takes what a resource script of the original would write. *halog.Log is one.
+type Log interface {
+	// Script writes a ha-log line: tag is halog.Tag's NAME(INSTANCE)[PID], text has its level word.
+	Script(tag, text string)
+	// Print takes what the script would have printed: it goes to the debug file only.
+	Print(text string)
+	// NextPID gives a number for a tag, different at each call.
+	NextPID() int
 }
 
 // State is what a status operation found.
