@@ -178,6 +178,9 @@ func (g *Logger) Logf(p Prio, format string, args ...any) { g.Log(p, fmt.Sprintf
 // Child gives the Logger of a child of the program, which has a number of its own.
 func (g *Logger) Child() *Logger { return &Logger{log: g.log, entity: g.entity, pid: g.log.NextPID()} }
 
+// PID is the number that the Logger's lines carry.
+func (g *Logger) PID() int { return g.pid }
+
 // Script writes a line of a script: tag as Tag gives it, text with its level word. Lines that
 // begin with debug: or DEBUG: are dropped unless the debug level is above 0.
 func (l *Log) Script(tag, text string) {

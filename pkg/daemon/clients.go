@@ -1,0 +1,277 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/user"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/systole-ha/systole/pkg/cluster"
+	"github.com/systole-ha/systole/pkg/halog"
+)
+
+// Client is one respawn (or failfast) directive.
+type Client struct {
+	User    string
+	Command string // as in ha.cf, run by "sh -c exec ..."
+}
+
+// The rule of heartbeat.c's ManagedChildDied: a client that lived less than shortLife counts as
+// fast, the one after maxFast fast deaths in a row is not started again.
+const (
+	shortLife = 30 * time.Second
+	maxFast   = 10
+	noRespawn = 100 // exit code of a client that wants to stay down
+)
+
+// clients are the managed clients: programs that ha.cf's respawn names, and ipfail, which is
+// served in process. All methods but watch are called by the loop's goroutine.
+type clients struct {
+	log     *halog.Logger
+	env     []string
+	dir     string // working directory of children
+	done    func() // tells the engine that no client is left
+	events  chan func()
+	wg      sync.WaitGroup
+	ctx     context.Context // ends with the daemon: frees the watchers
+	list    []*client
+	ipfail  *ipfailClient
+	ending  bool
+	stopped bool
+}
+
+// client is one directive with its process.
+type client struct {
+	Client
+	started time.Time
+	pid     int // 0: not running
+	fast    int
+	dead    bool // will not be started again
+}
+
+// isIpfail knows the ipfail of either family of distributions; the program is served in process
+// unless the administrator points at a place of their own.
+func isIpfail(command string) bool {
+	name, _, _ := strings.Cut(strings.TrimSpace(command), " ")
+	switch filepath.Dir(name) {
+	case "/usr/lib/heartbeat", "/usr/lib64/heartbeat", "/usr/libexec/heartbeat":
+		return filepath.Base(name) == "ipfail"
+	}
+	return false
+}
+
+// start starts every client in the order of ha.cf.
+func (c *clients) start(now time.Time) {
+	for _, cl := range c.list {
+		c.launch(now, cl)
+	}
+}
+
+func (c *clients) launch(now time.Time, cl *client) {
+	uid, gid, err := lookup(cl.User)
+	if err != nil {
+		c.log.Logf(halog.Error, "Cannot start client %q: %v", cl.Command, err)
+		cl.dead = true
+		return
+	}
+	c.log.Logf(halog.Info, "Starting child client %q (%d,%d)", cl.Command, uid, gid)
+	cl.started = now
+	if c.ipfail != nil && isIpfail(cl.Command) {
+		g := c.log.Child()
+		g.Logf(halog.Info, "Starting %q as uid %d  gid %d (pid %d)", cl.Command, uid, gid, g.PID())
+		cl.pid = g.PID()
+		c.ipfail.signOn(now, g.PID())
+		return
+	}
+	cmd := exec.Command("/bin/sh", "-c", "exec "+cl.Command)
+	cmd.Env = append(os.Environ(), c.env...)
+	cmd.Dir = c.dir
+	cmd.SysProcAttr = &syscall.SysProcAttr{
+		Setpgid:    true,
+		Credential: &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid), Groups: groups(cl.User)},
+	}
+	if uid == os.Getuid() && gid == os.Getgid() {
+		cmd.SysProcAttr.Credential = nil
+	}
+	if err := cmd.Start(); err != nil {
+		c.log.Logf(halog.Error, "Cannot exec %s: %v", cl.Command, err)
+		cl.dead = true
+		return
+	}
+	cl.pid = cmd.Process.Pid
+	c.log.Logf(halog.Info, "Starting %q as uid %d  gid %d (pid %d)", cl.Command, uid, gid, cl.pid)
+	c.wg.Add(1)
+	go c.watch(cl, cmd)
+}
+
+// watch waits for a client's end and tells the loop.
+func (c *clients) watch(cl *client, cmd *exec.Cmd) {
+	defer c.wg.Done()
+	err := cmd.Wait()
+	select {
+	case c.events <- func() { c.died(time.Now(), cl, cmd.ProcessState, err) }:
+	case <-c.ctx.Done():
+	}
+}
+
+func (c *clients) died(now time.Time, cl *client, st *os.ProcessState, err error) {
+	pid := cl.pid
+	cl.pid = 0
+	code, ws := st.ExitCode(), st.Sys().(syscall.WaitStatus)
+	switch {
+	case c.ending:
+	case ws.Signaled():
+		c.log.Logf(halog.Warn, "Managed %s process %d killed by signal %d [%s - %s].",
+			cl.Command, pid, ws.Signal(), unix.SignalName(ws.Signal()), ws.Signal())
+	case code == 0:
+		c.log.Logf(halog.Info, "Managed %s process %d exited with return code 0.", cl.Command, pid)
+	default:
+		c.log.Logf(halog.Warn, "Managed %s process %d exited with return code %d.", cl.Command, pid, code)
+	}
+	var exit *exec.ExitError
+	if err != nil && !errors.As(err, &exit) {
+		c.log.Logf(halog.Error, "wait for client %q: %v", cl.Command, err)
+	}
+	if c.ending {
+		c.stopNext()
+		return
+	}
+	if code == noRespawn {
+		cl.dead = true
+		return
+	}
+	if now.Sub(cl.started) < shortLife {
+		cl.fast++
+	} else {
+		cl.fast = 0
+	}
+	if cl.fast > maxFast {
+		c.log.Logf(halog.Error, "Client %s \"respawning too fast\"", cl.Command)
+		cl.fast, cl.dead = 0, true
+		return
+	}
+	c.log.Logf(halog.Error, "Respawning client %q:", cl.Command)
+	if cl.fast > 0 {
+		// The original's child sleeps a second before it becomes the client.
+		c.later(time.Second, func() { c.launch(time.Now(), cl) })
+		return
+	}
+	c.launch(now, cl)
+}
+
+// later runs f in the loop after d, unless the daemon ends first.
+func (c *clients) later(d time.Duration, f func()) {
+	c.wg.Add(1)
+	go func() {
+		defer c.wg.Done()
+		select {
+		case <-time.After(d):
+		case <-c.ctx.Done():
+			return
+		}
+		select {
+		case c.events <- func() {
+			if !c.ending {
+				f()
+			}
+		}:
+		case <-c.ctx.Done():
+		}
+	}()
+}
+
+// stop ends the clients, last started first, one after the other. As in the original a client that
+// ignores SIGTERM is waited for.
+func (c *clients) stop() {
+	c.ending = true
+	c.stopNext()
+}
+
+func (c *clients) stopNext() {
+	for i := len(c.list) - 1; i >= 0; i-- {
+		cl := c.list[i]
+		if cl.pid == 0 || cl.dead {
+			continue
+		}
+		c.log.Logf(halog.Info, "killing %s process group %d with signal 15", cl.Command, cl.pid)
+		if c.ipfail != nil && isIpfail(cl.Command) {
+			c.ipfail.signOff()
+			cl.pid = 0
+			continue
+		}
+		if err := unix.Kill(-cl.pid, unix.SIGTERM); err != nil {
+			c.log.Logf(halog.Error, "kill client %q: %v", cl.Command, err)
+			cl.pid = 0
+			continue
+		}
+		return // died goes on
+	}
+	if !c.stopped {
+		c.stopped = true
+		c.done()
+	}
+}
+
+// deliver passes a message of the cluster to those who listen.
+func (c *clients) deliver(now time.Time, d cluster.Deliver) {
+	if c.ipfail != nil {
+		c.ipfail.deliver(now, d)
+	}
+}
+
+func (c *clients) deadline() (time.Time, bool) {
+	if c.ipfail == nil {
+		return time.Time{}, false
+	}
+	return c.ipfail.deadline()
+}
+
+func (c *clients) tick(now time.Time) { c.ipfail.tick(now) }
+
+// lookup finds a user's ids by name or number.
+func lookup(name string) (uid, gid int, err error) {
+	u, err := user.Lookup(name)
+	if err != nil {
+		if u, err = user.LookupId(name); err != nil {
+			return 0, 0, fmt.Errorf("user %q: unknown", name)
+		}
+	}
+	uid, err = strconv.Atoi(u.Uid)
+	if err != nil {
+		return 0, 0, fmt.Errorf("user %q: uid %q: %w", name, u.Uid, err)
+	}
+	gid, err = strconv.Atoi(u.Gid)
+	if err != nil {
+		return 0, 0, fmt.Errorf("user %q: gid %q: %w", name, u.Gid, err)
+	}
+	return uid, gid, nil
+}
+
+// groups are the user's supplementary groups; none are given when they cannot be read.
+func groups(name string) []uint32 {
+	u, err := user.Lookup(name)
+	if err != nil {
+		return nil
+	}
+	ids, err := u.GroupIds()
+	if err != nil {
+		return nil
+	}
+	var out []uint32
+	for _, id := range ids {
+		if n, err := strconv.ParseUint(id, 10, 32); err == nil {
+			out = append(out, uint32(n))
+		}
+	}
+	return out
+}

@@ -1,0 +1,97 @@
+package daemon
+
+import (
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/systole-ha/systole/pkg/halog"
+	"github.com/systole-ha/systole/pkg/hamsg"
+)
+
+// nextGeneration raises the number that tells this run from earlier ones and saves it before
+// anything is sent: decimal, right-aligned in 15 columns, and a line feed, as IncrGeneration does. A missing or
+// unreadable file starts at the time of day plus one, so that the number never goes back.
+// (The original writes 1 for an unreadable one, and its peers then drop its packets as old.)
+func nextGeneration(path string, now time.Time, log *halog.Logger) (uint64, error) {
+	gen := uint64(now.Unix()) + 1
+	text, err := os.ReadFile(path)
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+		log.Logf(halog.Warn, "No Previous generation - starting at %d", gen)
+	case err != nil:
+		return 0, fmt.Errorf("read generation: %w", err)
+	default:
+		old, err := strconv.ParseUint(strings.TrimSpace(string(text)), 10, 64)
+		if err != nil || old == 0 {
+			log.Logf(halog.Warn, "BROKEN previous generation - starting at %d", gen)
+		} else {
+			gen = old + 1
+		}
+	}
+	if err := writeSynced(path, fmt.Appendf(nil, "%15d\n", gen)); err != nil {
+		return 0, fmt.Errorf("save generation: %w", err)
+	}
+	log.Logf(halog.Info, "Heartbeat generation: %d", gen)
+	return gen, nil
+}
+
+// nodeUUID reads this node's identity, or makes one and saves it.
+func nodeUUID(path string, log *halog.Logger) (hamsg.UUID, error) {
+	var u hamsg.UUID
+	b, err := os.ReadFile(path)
+	if err == nil && len(b) >= len(u) {
+		copy(u[:], b)
+		return u, nil
+	}
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return u, fmt.Errorf("read uuid: %w", err)
+	}
+	log.Log(halog.Info, "No uuid found for current node - generating a new uuid.")
+	if _, err := rand.Read(u[:]); err != nil {
+		return u, fmt.Errorf("generate uuid: %w", err)
+	}
+	u[6], u[8] = u[6]&0x0f|0x40, u[8]&0x3f|0x80 // a random (version 4) uuid
+	if err := writeSynced(path, u[:]); err != nil {
+		return u, fmt.Errorf("save uuid: %w", err)
+	}
+	return u, nil
+}
+
+// writeSynced replaces path by data so that a power cut leaves the old or the new content.
+func writeSynced(path string, data []byte) error {
+	tmp := path + ".tmp"
+	f, err := os.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o644)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(data)
+	err = errors.Join(err, f.Sync(), f.Close())
+	if err != nil {
+		return errors.Join(err, os.Remove(tmp))
+	}
+	return os.Rename(tmp, path)
+}
+
+// nodeName is the first line of nodeinfo, or uname -n; uname is given as it is, since log lines
+// show it so, and the name in lower case, as the protocol has it.
+func nodeName(nodeinfo string) (name, uname string, err error) {
+	var u unix.Utsname
+	if err := unix.Uname(&u); err != nil {
+		return "", "", fmt.Errorf("uname: %w", err)
+	}
+	uname = unix.ByteSliceToString(u.Nodename[:])
+	name = uname
+	if text, err := os.ReadFile(nodeinfo); err == nil {
+		if line, _, _ := strings.Cut(string(text), "\n"); strings.TrimSpace(line) != "" {
+			name = strings.TrimSpace(line)
+		}
+	}
+	return strings.ToLower(name), uname, nil
+}

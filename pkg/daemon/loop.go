@@ -1,0 +1,140 @@
+package daemon
+
+import (
+	"context"
+	"fmt"
+	"runtime/debug"
+	"time"
+
+	"github.com/systole-ha/systole/pkg/cluster"
+	"github.com/systole-ha/systole/pkg/halog"
+)
+
+// queueLen bounds the inputs that wait for the loop. Packets beyond it are dropped, as a full
+// socket buffer would; answers of calls and local messages wait for room instead.
+const queueLen = 1024
+
+// loop owns the engine. Every field is used by the goroutine of run alone, but for the queue.
+type loop struct {
+	engine  *cluster.Engine
+	queue   chan cluster.Input
+	core    *halog.Logger         // lines of the master control process
+	jobs    map[int]*halog.Logger // lines of its children, by job
+	out     func(cluster.Send)
+	runCall func(cluster.Run)
+	clients *clients
+	exit    *cluster.Exit
+}
+
+// post hands the loop an input and waits for room; it gives up when ctx ends.
+func (l *loop) post(ctx context.Context, in cluster.Input) {
+	select {
+	case l.queue <- in:
+	case <-ctx.Done():
+	}
+}
+
+// offer hands the loop a packet, or drops it when the queue is full.
+func (l *loop) offer(in cluster.Received) {
+	select {
+	case l.queue <- in:
+	default:
+	}
+}
+
+// run feeds the engine until it says Exit or ctx ends. A timer that is due goes before any
+// waiting input, so that a flood of packets delays no heartbeat.
+func (l *loop) run(ctx context.Context) {
+	l.step(cluster.Tick{})
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for l.exit == nil {
+		now := time.Now()
+		if at, ok := l.engine.Deadline(); ok && !now.Before(at) {
+			l.step(cluster.Tick{})
+			continue
+		}
+		if at, ok := l.clients.deadline(); ok && !now.Before(at) {
+			l.clients.tick(now)
+			continue
+		}
+		timer.Reset(l.wait(now))
+		select {
+		case in := <-l.queue:
+			l.step(in)
+		case f := <-l.clients.events:
+			f()
+		case <-timer.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// wait is how long nothing is due.
+func (l *loop) wait(now time.Time) time.Duration {
+	d := time.Hour
+	if at, ok := l.engine.Deadline(); ok {
+		d = min(d, at.Sub(now))
+	}
+	if at, ok := l.clients.deadline(); ok {
+		d = min(d, at.Sub(now))
+	}
+	return max(d, 0)
+}
+
+// step feeds one input and carries out what follows from it.
+func (l *loop) step(in cluster.Input) {
+	for _, a := range l.decide(in) {
+		l.act(a)
+	}
+}
+
+// decide is the engine's Step behind a wall: a fault in it costs the input that met it, not the
+// node's heartbeat and its addresses.
+func (l *loop) decide(in cluster.Input) (actions []cluster.Action) {
+	defer func() {
+		if p := recover(); p != nil {
+			l.core.Logf(halog.Crit, "internal error on %T: %v; the input is dropped", in, p)
+			l.core.Logf(halog.Debug, "%s", debug.Stack())
+		}
+	}()
+	return l.engine.Step(time.Now(), in)
+}
+
+func (l *loop) act(a cluster.Action) {
+	switch a := a.(type) {
+	case cluster.Send:
+		l.out(a)
+	case cluster.Log:
+		l.logger(a.Job).Log(halog.Prio(a.Level), a.Text)
+	case cluster.Run:
+		l.runCall(a)
+	case cluster.Deliver:
+		l.clients.deliver(time.Now(), a)
+	case cluster.CommUp:
+		l.clients.start(time.Now())
+	case cluster.StopClients:
+		l.clients.stop()
+	case cluster.Exit:
+		l.exit = &a
+	case cluster.NodeChanged, cluster.LinkChanged, cluster.SaveDeleted:
+		// Status() has them; nothing outside the process asks for more yet.
+	default:
+		l.core.Log(halog.Error, fmt.Sprintf("internal error: no idea how to %T", a))
+	}
+}
+
+// logger gives each job a number of its own where the original has the child's pid.
+func (l *loop) logger(job int) *halog.Logger {
+	if job == 0 {
+		return l.core
+	}
+	g := l.jobs[job]
+	if g == nil {
+		g = l.core.Child()
+		l.jobs[job] = g
+		delete(l.jobs, job-64) // long done
+	}
+	return g
+}

@@ -1,0 +1,30 @@
+package daemon
+
+import "path/filepath"
+
+// Paths are the files of a running heartbeat. The two families of distributions differ in
+// few of them, and a symbolic link from /var/run to /run makes even those the same.
+type Paths struct {
+	Etc     string // /etc/ha.d
+	VarLib  string // /var/lib/heartbeat
+	Run     string // /var/run
+	PIDFile string // /var/run/heartbeat.pid
+	FIFO    string // /var/lib/heartbeat/fifo
+	RscTmp  string // /var/run/heartbeat/rsctmp
+}
+
+// DefaultPaths are those of the originals' packages (spec/heartbeat-config.md, 11).
+func DefaultPaths() Paths { return PathsUnder("/") }
+
+// PathsUnder are the same below root; tests use a directory of their own.
+func PathsUnder(root string) Paths {
+	p := Paths{
+		Etc:    filepath.Join(root, "etc/ha.d"),
+		VarLib: filepath.Join(root, "var/lib/heartbeat"),
+		Run:    filepath.Join(root, "var/run"),
+	}
+	p.PIDFile = filepath.Join(p.Run, "heartbeat.pid")
+	p.FIFO = filepath.Join(p.VarLib, "fifo")
+	p.RscTmp = filepath.Join(p.Run, "heartbeat/rsctmp")
+	return p
+}

@@ -1,0 +1,110 @@
+package daemon
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Running returns the pid of the heartbeat that path names; pid is 0 when none runs. stale says
+// that the file names a process that is gone or is no heartbeat. A heartbeat of ours holds the
+// lock on the file; an original is known by its command name (design: a pid file that names some
+// other program is stale).
+func Running(path string) (pid int, stale bool) {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return 0, false
+	}
+	pid, err = strconv.Atoi(strings.TrimSpace(string(text)))
+	if err != nil || pid <= 1 {
+		return 0, false
+	}
+	if err := unix.Kill(pid, 0); errors.Is(err, unix.ESRCH) {
+		return 0, true
+	}
+	if locked(path) || isHeartbeat(pid) {
+		return pid, false
+	}
+	return 0, true
+}
+
+func locked(path string) bool {
+	f, err := os.Open(path)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	return errors.Is(unix.Flock(int(f.Fd()), unix.LOCK_SH|unix.LOCK_NB), unix.EWOULDBLOCK)
+}
+
+// isHeartbeat knows an original by its process titles ("heartbeat: master control process") and
+// a heartbeat of any kind by its program's name.
+func isHeartbeat(pid int) bool {
+	cmdline, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
+	if err != nil {
+		return false
+	}
+	arg0, _, _ := bytes.Cut(cmdline, []byte{0})
+	return strings.HasPrefix(string(arg0), "heartbeat:") || filepath.Base(string(arg0)) == "heartbeat"
+}
+
+// PIDFile is this process's pid file, locked for as long as the process lives.
+type PIDFile struct{ f *os.File }
+
+// ErrRunning is what [LockPIDFile] returns when another heartbeat runs.
+var ErrRunning = errors.New("already running")
+
+// LockPIDFile writes and locks the pid file: the pid right-aligned in ten columns and a line
+// feed, as cl_pidfile.c writes it. It replaces a stale file, and the file of this very process
+// after a restart in place.
+func LockPIDFile(path string) (*PIDFile, error) {
+	if pid, _ := Running(path); pid != 0 && pid != os.Getpid() {
+		return nil, fmt.Errorf("lock %s: %w as pid %d", path, ErrRunning, pid)
+	}
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|syscall.O_CLOEXEC, 0o644)
+	if err != nil {
+		return nil, fmt.Errorf("create pid file: %w", err)
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		f.Close()
+		return nil, fmt.Errorf("lock %s: %w", path, ErrRunning)
+	}
+	text := fmt.Sprintf("%10d\n", os.Getpid())
+	if err := f.Truncate(0); err == nil {
+		_, err = f.WriteAt([]byte(text), 0)
+	}
+	if err != nil {
+		f.Close()
+		return nil, fmt.Errorf("write %s: %w", path, err)
+	}
+	return &PIDFile{f: f}, nil
+}
+
+// Close gives the lock up; the file stays, as the original's does.
+func (p *PIDFile) Close() error { return p.f.Close() }
+
+// Stop asks the running heartbeat to end and waits until it is gone, however long its scripts
+// take. It reports whether one was running.
+func Stop(path string) (was bool, err error) {
+	pid, _ := Running(path)
+	if pid == 0 {
+		return false, nil
+	}
+	if err := unix.Kill(pid, unix.SIGTERM); err != nil {
+		return true, fmt.Errorf("kill pid %d: %w", pid, err)
+	}
+	for {
+		if err := unix.Kill(pid, 0); errors.Is(err, unix.ESRCH) {
+			return true, nil
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+}
