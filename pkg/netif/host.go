@@ -47,8 +47,16 @@ type Route struct {
 	Via    netip.Addr   // gateway; invalid: directly connected
 	Metric int
 	Scope  Scope
-	Local  bool // in the table "local" (else "main"; others are not shown)
 }
+
+// Table is a routing table.
+type Table uint8
+
+// The tables that are of interest.
+const (
+	MainTable  Table = 254
+	LocalTable Table = 255
+)
 
 // Event says that an address or a link changed. Exactly one of Addr and Link is set.
 type Event struct {
@@ -65,15 +73,15 @@ type Host interface {
 	Links() ([]Link, error)
 	// Addrs lists addresses, IPv4 first, in the kernel's order.
 	Addrs() ([]Addr, error)
-	// Routes lists the routes of the tables main and local of one family, in the kernel's order.
-	Routes(v6 bool) ([]Route, error)
+	// Routes lists a table's routes of one family, in the kernel's order.
+	Routes(t Table, v6 bool) ([]Route, error)
 	// AddAddr adds an address. IPv6 addresses are usable at once (no duplicate detection). An empty
 	// Broadcast means none: it is never computed here.
 	AddAddr(a Addr) error
 	// DelAddr removes the address with this prefix from this link, whatever its label.
 	DelAddr(link string, p netip.Prefix) error
-	// DelRoute removes a route of the table main.
-	DelRoute(r Route) error
+	// DelRoute removes the route to dst through link from the table main.
+	DelRoute(link string, dst netip.Prefix) error
 	// SetUp brings a link up.
 	SetUp(link string) error
 	// Watch calls f with each change from now on, one call at a time, until ctx ends. It returns
