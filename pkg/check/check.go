@@ -7,21 +7,25 @@ import (
 	"time"
 )
 
-// Spec is everything a checker needs to know about one probe of one real server.
+// Spec is everything a checker needs to know about one probe of one real server. [SpecOf]
+// makes it from a configuration.
 type Spec struct {
-	Service     string         // http, https, connect, ping, external, ...
-	Addr        netip.AddrPort // address and port that are probed (checkport applied)
-	Proto       string         // tcp, udp or fwm
-	VirtualHost string
-	Method      string // HTTP method, "GET" or "HEAD"
-	Request     string // as in the file; for http the path or absolute URL
-	Receive     string // Perl regular expression; empty matches anything that succeeds
-	Command     string // checkcommand of external checks
-	Login       string
-	Password    string
-	Database    string
-	Secret      string
-	NetTimeout  time.Duration // negotiatetimeout, for what the deadline of ctx does not say
+	Service        string         // http, https, connect, ping, external, ...
+	Addr           netip.AddrPort // address and port that are probed (checkport applied)
+	Proto          string         // tcp, udp or fwm
+	VirtualHost    string
+	HasVirtualHost bool   // VirtualHost was given, perhaps empty
+	Method         string // HTTP method, "GET" or "HEAD"
+	Request        string // as in the file, with its leading slash
+	URL            string // what http, https and http_proxy ask for
+	Receive        string // Perl regular expression; empty matches anything that succeeds
+	Command        string // checkcommand of external checks
+	Login          string
+	Password       string
+	Database       string
+	Secret         string
+	Timeout        time.Duration // of the whole check: what the caller should give ctx
+	Attempts       int           // of a ping, each with its share of Timeout
 	// External checks get the virtual's and the real's address and port as arguments.
 	Virtual netip.AddrPort
 	FWMark  uint32
@@ -30,10 +34,11 @@ type Spec struct {
 
 // Result is a verdict with its reason.
 type Result struct {
-	Up     bool
-	Reason string        // "connection refused", "regexp not found in 812 bytes"
-	Took   time.Duration // wall time of the probe
-	Trace  []string      // transcript of a failed probe, for status --verbose
+	Up      bool
+	Reason  string        // "connection refused", "receive not found in 812 bytes"
+	Monitor string        // the original's text for the monitorfile; empty means "-"
+	Took    time.Duration // wall time of the probe
+	Trace   []string      // transcript of a failed probe, for status --verbose
 }
 
 // Checker probes one kind of service. Check returns by ctx's deadline whatever the server does,
