@@ -142,7 +142,7 @@ func TestAgain(t *testing.T) {
 					t.Errorf("error %v", err)
 				}
 			})
-			time.Sleep(time.Second)
+			time.Sleep(900 * time.Millisecond)
 			synctest.Wait()
 		}
 		time.Sleep(time.Minute)
