@@ -185,7 +185,7 @@ type Fallback struct {
 // Timeout is how long one check of this service may take, all attempts together: checktimeout
 // or negotiatetimeout, whichever the original applies to the kind of check.
 func (v *Virtual) Timeout() time.Duration {
-	switch v.checkedAs() {
+	switch v.CheckedAs() {
 	case "ping":
 		return v.CheckTimeout * time.Duration(max(v.CheckCount, 1))
 	case "connect", "external", "external-perl", "ldap", "ldaps", "radius":

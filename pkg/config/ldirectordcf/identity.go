@@ -37,9 +37,9 @@ func (r *Real) IPVS() ipvs.Dest {
 	return ipvs.Dest{Addr: r.Addr, Forward: r.Forward, Weight: r.Weight, UpperThreshold: r.Upper, LowerThreshold: r.Lower}
 }
 
-// checkedAs names the check that a single run of this service's checktype makes: a service's
+// CheckedAs names the check that a single run of this service's checktype makes: a service's
 // name for negotiate, else the checktype's. Combined counts as its negotiate.
-func (v *Virtual) checkedAs() string {
+func (v *Virtual) CheckedAs() string {
 	switch v.CheckType {
 	case Negotiate, Combined:
 		return v.Service

@@ -1,0 +1,36 @@
+package check
+
+import (
+	"context"
+	"fmt"
+	"runtime/debug"
+	"time"
+)
+
+// checkers holds the checker of each Spec.Service.
+var checkers = map[string]Checker{}
+
+// For returns the checker of a service or checktype name as Spec.Service has it. A service
+// without a checker of its own is probed by a connect; the second result then is false. The
+// checker returned measures Took and turns a panic into a failed check.
+func For(service string) (Checker, bool) {
+	c, ok := checkers[service]
+	if !ok {
+		c = checkers["connect"]
+	}
+	return guarded{c}, ok
+}
+
+// guarded times a checker and keeps its panics in.
+type guarded struct{ Checker }
+
+func (g guarded) Check(ctx context.Context, s Spec) (r Result) {
+	start := time.Now()
+	defer func() {
+		if p := recover(); p != nil {
+			r = Result{Reason: fmt.Sprintf("checker of %s failed: %v", s.Service, p), Trace: []string{string(debug.Stack())}}
+		}
+		r.Took = time.Since(start)
+	}()
+	return g.Checker.Check(ctx, s)
+}
