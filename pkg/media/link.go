@@ -1,0 +1,262 @@
+package media
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"sync/atomic"
+	"time"
+
+	"github.com/systole-ha/systole/pkg/halog"
+)
+
+const (
+	queueLen   = 256                    // packets that may wait to be sent
+	checkEvery = time.Second            // how often the sockets are held against the interface
+	drainTime  = 500 * time.Millisecond // for what is still queued when the medium ends
+)
+
+// The original's limits on write error messages (write_child in heartbeat.c).
+const (
+	quietAfter = 11   // failed writes in a row that are reported
+	quietUntil = 1000 // failed writes in a row after which reports start again
+)
+
+// link runs a medium of any kind.
+type link struct {
+	spec   Spec
+	opts   Options
+	driver driver
+	queue  chan []byte
+
+	// These belong to Open first, then to the goroutine of Run.
+	conn   conn  // nil while the medium cannot be opened
+	gone   error // why
+	failed int   // failed writes in a row
+	quiet  int   // those of them that were not reported
+	told   uint64
+
+	up                                atomic.Bool
+	sent, received, unsent, discarded atomic.Uint64
+}
+
+func (l *link) Spec() Spec { return l.spec }
+
+func (l *link) Stats() Stats {
+	return Stats{
+		Up: l.up.Load(), Sent: l.sent.Load(), Received: l.received.Load(),
+		Failed: l.unsent.Load(), Dropped: l.discarded.Load(),
+	}
+}
+
+func (l *link) log(p halog.Prio, err error, format string, args ...any) {
+	if l.opts.Report != nil {
+		l.opts.Report(Event{Medium: l.spec, Prio: p, Text: fmt.Sprintf(format, args...), Err: err})
+	}
+}
+
+func (l *link) Send(packet []byte) {
+	select {
+	case l.queue <- packet:
+	default:
+		l.discarded.Add(1)
+	}
+}
+
+func (l *link) Close() error {
+	if l.conn == nil {
+		return nil
+	}
+	c := l.conn
+	l.conn = nil
+	l.up.Store(false)
+	if err := c.close(); err != nil {
+		return fmt.Errorf("close %s: %w", l.spec, err)
+	}
+	return nil
+}
+
+// Run owns the sockets and is the only one that writes to them. It starts one goroutine for
+// each set of sockets, which reads them, and joins it when it closes them.
+func (l *link) Run(ctx context.Context, deliver func(Frame)) error {
+	r := runner{link: l, ctx: ctx, deliver: deliver}
+	r.startReader()
+	tick := time.NewTicker(checkEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			r.drain()
+			r.shut()
+			return nil
+		case packet := <-l.queue:
+			r.write(packet)
+		case <-tick.C:
+			r.refit()
+			r.reportDiscarded()
+		case err := <-r.reader:
+			r.reader = nil
+			l.driver.readFailed(l.log, err)
+			r.shut()
+			l.gone = err
+		}
+	}
+}
+
+// runner is the state of one Run.
+type runner struct {
+	*link
+	ctx     context.Context
+	deliver func(Frame)
+	reader  chan error // the reader's end: its last error
+}
+
+func (r *runner) startReader() {
+	if r.conn == nil {
+		return
+	}
+	c, end := r.conn, make(chan error, 1)
+	r.reader = end
+	go func() { end <- r.read(c) }()
+}
+
+// read delivers what comes in until reading fails, which it does when the sockets are closed.
+func (r *runner) read(c conn) error {
+	for {
+		f, ok, err := c.receive()
+		switch {
+		case err != nil:
+			return err
+		case ok:
+			r.received.Add(1)
+			r.deliver(f)
+		}
+	}
+}
+
+// shut closes the sockets and joins their reader.
+func (r *runner) shut() {
+	if err := r.Close(); err != nil {
+		r.log(halog.Warn, err, "%s", err)
+	}
+	if r.reader != nil {
+		<-r.reader
+		r.reader = nil
+	}
+}
+
+// refit opens the medium anew if its sockets no longer fit the interface. It logs when the
+// interface goes and, in the original's words for a start, when it is back; nothing in between.
+func (r *runner) refit() {
+	if r.conn != nil {
+		err := r.conn.check()
+		if err == nil {
+			return
+		}
+		r.shut()
+		r.log(halog.Warn, err, "%s: sockets no longer fit the interface: %s. Opening them anew.", r.spec, strerror(err))
+	}
+	var lines []Event
+	c, err := r.driver.open(r.ctx, 1, func(p halog.Prio, err error, format string, args ...any) {
+		lines = append(lines, Event{Medium: r.spec, Prio: p, Text: fmt.Sprintf(format, args...), Err: err})
+	})
+	if err != nil {
+		r.gone = err
+		return
+	}
+	for _, e := range lines {
+		r.log(e.Prio, e.Err, "%s", e.Text)
+	}
+	r.conn = c
+	r.up.Store(true)
+	r.startReader()
+}
+
+// write sends one packet. If that fails because the interface was replaced, which a closer look
+// tells, it tries again on new sockets.
+func (r *runner) write(packet []byte) {
+	err := r.send(packet, r.opts.WriteTimeout)
+	if err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
+		before := r.conn
+		if r.refit(); r.conn != nil && r.conn != before {
+			err = r.send(packet, r.opts.WriteTimeout)
+		}
+	}
+	switch {
+	case err == nil:
+		r.sent.Add(1)
+		if r.quiet > 0 {
+			r.log(halog.Warn, nil, "write_child: %d %s messages discarded while suppressed.", r.quiet, r.spec)
+		}
+		r.failed, r.quiet = 0, 0
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		r.unsent.Add(1)
+		r.log(halog.Error, err, "Write timeout on %s.: Interrupted system call", r.spec)
+		r.flush()
+	default:
+		r.unsent.Add(1)
+		r.writeFailed(packet, err)
+	}
+}
+
+func (r *runner) send(packet []byte, limit time.Duration) error {
+	if r.conn == nil {
+		return r.gone
+	}
+	return r.conn.send(packet, time.Now().Add(limit))
+}
+
+// writeFailed logs a failed write, unless too many failed before it.
+func (r *runner) writeFailed(packet []byte, err error) {
+	if r.failed++; r.failed > quietUntil {
+		r.failed, r.quiet = 1, 0
+	}
+	if r.failed > quietAfter {
+		r.quiet++
+		return
+	}
+	r.driver.writeFailed(r.log, packet, err)
+	r.log(halog.Error, err, "write_child: write failure on %s.: %s", r.spec, strerror(err))
+	if r.failed == quietAfter {
+		r.log(halog.Warn, nil, "Temporarily Suppressing write error messages")
+		r.log(halog.Warn, nil, "Is a cable unplugged on %s?", r.spec)
+	}
+}
+
+// flush gives up what waits behind a write that blocked too long: it would arrive too late.
+func (r *runner) flush() {
+	for {
+		select {
+		case <-r.queue:
+			r.discarded.Add(1)
+		default:
+			r.reportDiscarded()
+			return
+		}
+	}
+}
+
+func (r *runner) reportDiscarded() {
+	if n := r.discarded.Load(); n > r.told {
+		r.log(halog.Warn, nil, "%d messages discarded due to write errors on %s", n-r.told, r.spec)
+		r.told = n
+	}
+}
+
+// drain sends what was queued before the end: a node says goodbye with its last packets.
+func (r *runner) drain() {
+	for end := time.Now().Add(drainTime); ; {
+		select {
+		case packet := <-r.queue:
+			if r.send(packet, time.Until(end)) == nil {
+				r.sent.Add(1)
+				continue
+			}
+			r.unsent.Add(1)
+		default:
+			return
+		}
+	}
+}
+

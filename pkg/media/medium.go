@@ -1,0 +1,140 @@
+package media
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/systole-ha/systole/pkg/halog"
+)
+
+// Spec is one medium of ha.cf.
+type Spec struct {
+	Kind string   // directive: bcast, ucast, ping, ping_group
+	Name string   // interface, pinged host as written, or name of the group: the link's name
+	Args []string // ucast: the peer; ping_group: the hosts
+}
+
+// String is "kind name", which is how ha-log names a medium.
+func (s Spec) String() string { return s.Kind + " " + s.Name }
+
+// Ping tells whether the medium pings: whether its far end is a pseudo-node that answers
+// echoes, and not other heartbeats.
+func (s Spec) Ping() bool { return s.Kind == "ping" || s.Kind == "ping_group" }
+
+// Options are what all media of a node have in common.
+type Options struct {
+	// Port is the UDP port of bcast and ucast; 0 is 694.
+	Port int
+	// Ident is the ICMP identifier of the ping kinds: the low 16 bits of a process id. Media of
+	// one daemon may share it.
+	Ident uint16
+	// WriteTimeout is how long a write may block before it is given up together with all
+	// packets that wait; the original takes the keepalive. 0 is 2 s.
+	WriteTimeout time.Duration
+	// Report, if not nil, is told what an operator should know. It is called by Open and by Run.
+	Report func(Event)
+}
+
+// Event is one thing about a medium that belongs into the log.
+type Event struct {
+	Medium Spec
+	Prio   halog.Prio
+	Text   string // the original's words where it has any
+	Err    error  // the cause of a failure; nil for what is merely worth knowing
+}
+
+// Frame is one packet that came in.
+type Frame struct {
+	From  string // the sender's address, for log lines; may be empty
+	Bytes []byte // the packet, for a ping kind the payload of the reply; the receiver's to keep
+}
+
+// Stats counts what a medium has done.
+type Stats struct {
+	Up       bool   // its sockets are open
+	Sent     uint64 // packets written; a ping group's count once for all its hosts
+	Received uint64 // packets delivered
+	Failed   uint64 // packets that could not be written
+	Dropped  uint64 // packets given up unwritten, because too many were waiting
+}
+
+// Medium is one link of this node. All methods may be called from any goroutine.
+type Medium interface {
+	// Spec is what the medium was made from.
+	Spec() Spec
+	// Send queues a packet and returns at once; errors are reported as events. For a ping kind
+	// the packet is the payload of one echo request to each host. The packet must not be changed
+	// afterwards.
+	Send(packet []byte)
+	// Run sends and receives until ctx ends, then sends what is still queued, closes the medium
+	// and returns nil. Nothing short of that ends it. deliver is called by one goroutine at a
+	// time; while it waits, packets pile up in the kernel, where the excess is lost, so it must
+	// return when ctx ends. If the interface has come back Run opens new sockets, in the network
+	// namespace of the thread it was called on.
+	Run(ctx context.Context, deliver func(Frame)) error
+	// Close gives back what Open took, for a medium that is never Run.
+	Close() error
+	// Stats are the counts so far.
+	Stats() Stats
+}
+
+// logFunc takes one line for the log.
+type logFunc func(p halog.Prio, err error, format string, args ...any)
+
+// driver is what the kinds differ in.
+type driver interface {
+	// open opens the medium and logs what the original does. It tries an address that is in use
+	// so many times, a second apart.
+	open(ctx context.Context, attempts int, log logFunc) (conn, error)
+	// writeFailed logs what the original does about a packet that could not be sent.
+	writeFailed(log logFunc, packet []byte, err error)
+	// readFailed logs what the original does about a failed read.
+	readFailed(log logFunc, err error)
+}
+
+// conn is an open medium.
+type conn interface {
+	// send writes one packet, at the latest until the deadline.
+	send(packet []byte, deadline time.Time) error
+	// receive waits for a packet; ok is false for one that is not for this medium.
+	receive() (f Frame, ok bool, err error)
+	// check is nil as long as the sockets fit the interface.
+	check() error
+	close() error
+}
+
+// Open opens the medium; nothing runs yet. What fails has been reported in the original's words,
+// and the error says it in ours. ctx bounds the waiting: for names to be resolved, and for
+// another program to leave the port, for which bcast and ucast wait up to ten seconds.
+func Open(ctx context.Context, s Spec, o Options) (Medium, error) {
+	if o.Port == 0 {
+		o.Port = 694
+	}
+	if o.WriteTimeout == 0 {
+		o.WriteTimeout = 2 * time.Second
+	}
+	l := &link{spec: s, opts: o, queue: make(chan []byte, queueLen)}
+	var err error
+	switch s.Kind {
+	case "bcast":
+		l.driver = newBcast(s, o)
+	case "ucast":
+		l.driver, err = newUcast(ctx, s, o, l.log)
+	case "ping":
+		l.driver, err = newPing(ctx, s, o, l.log)
+	case "ping_group":
+		l.driver, err = newPingGroup(ctx, s, o, l.log)
+	default:
+		err = errors.New("no such kind of medium")
+	}
+	if err == nil {
+		l.conn, err = l.driver.open(ctx, bindAttempts, l.log)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("open %s: %w", s, err)
+	}
+	l.up.Store(true)
+	return l, nil
+}

@@ -1,0 +1,165 @@
+package media
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"slices"
+	"time"
+
+	"github.com/systole-ha/systole/pkg/halog"
+	"github.com/systole-ha/systole/pkg/hamsg"
+	"golang.org/x/net/ipv4"
+)
+
+// groupGap is the pause between a group's hosts, as in the original.
+const groupGap = 2 * time.Millisecond
+
+// pinger is ping and ping_group. What it sends are whole messages of this node, made and signed
+// by the engine; what a host sends back is the same message, and says that the host is alive.
+// So a reply is passed on as it came, and the engine takes it for a status of the host.
+type pinger struct {
+	spec   Spec
+	title  string // in the log line of a start
+	ident  uint16 // as on the wire
+	hosts  []netip.Addr
+	strict bool   // a group: only the hosts themselves may answer, and one answer for each request counts
+	seq    uint16 // of the next request
+}
+
+func newPing(ctx context.Context, s Spec, o Options, log logFunc) (*pinger, error) {
+	addr, err := resolve(ctx, s.Name)
+	if err != nil {
+		log(halog.Error, err, "glib: unknown host: %s: %s", s.Name, strerror(err))
+		return nil, err
+	}
+	return &pinger{spec: s, title: "ping", ident: wireIdent(o.Ident), hosts: []netip.Addr{addr}}, nil
+}
+
+// newPingGroup leaves out hosts that do not resolve, as the original does.
+func newPingGroup(ctx context.Context, s Spec, o Options, log logFunc) (*pinger, error) {
+	p := &pinger{spec: s, title: "ping group", ident: wireIdent(o.Ident), strict: true}
+	for _, host := range s.Args {
+		addr, err := resolve(ctx, host)
+		if err != nil {
+			log(halog.Error, err, "glib: unknown host: %s: %s", host, strerror(err))
+			continue
+		}
+		p.hosts = append(p.hosts, addr)
+	}
+	if len(p.hosts) == 0 {
+		return nil, errors.New("no host in the group")
+	}
+	return p, nil
+}
+
+func (p *pinger) open(ctx context.Context, _ int, log logFunc) (conn, error) {
+	c, err := p.openRaw(ctx)
+	if err != nil {
+		log(halog.Error, err, "glib: Can't open RAW socket.: %s", strerror(err))
+		return nil, err
+	}
+	log(halog.Info, nil, "glib: %s heartbeat started.", p.title)
+	return &echoConn{pinger: p, raw: c}, nil
+}
+
+func (p *pinger) openRaw(ctx context.Context) (*net.IPConn, error) {
+	var lc net.ListenConfig
+	c, err := lc.ListenPacket(ctx, "ip4:icmp", "0.0.0.0")
+	if err != nil {
+		return nil, err
+	}
+	filter, err := echoReplyFilter(p.ident)
+	if err == nil {
+		err = ipv4.NewPacketConn(c).SetBPF(filter)
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("filter: %w", err), c.Close())
+	}
+	return c.(*net.IPConn), nil
+}
+
+func (p *pinger) writeFailed(log logFunc, _ []byte, err error) {
+	log(halog.Error, err, "glib: Error sending packet: %s", strerror(err))
+	log(halog.Info, nil, "glib: euid=%d egid=%d", os.Geteuid(), os.Getegid())
+}
+
+func (p *pinger) readFailed(log logFunc, err error) {
+	log(halog.Error, err, "glib: Error receiving from socket: %s", strerror(err))
+}
+
+// echoConn is a raw ICMP socket.
+type echoConn struct {
+	*pinger
+	raw  *net.IPConn
+	seen replies
+	buf  [20 + 40 + icmpHeader + maxEcho]byte // for the reader: IP header with options, ICMP
+}
+
+// send pings all hosts with the same request. It fails if it failed for any.
+func (c *echoConn) send(packet []byte, deadline time.Time) error {
+	request, err := echoRequest(c.ident, c.seq, packet)
+	if err != nil {
+		return err
+	}
+	c.seq++
+	if err := c.raw.SetWriteDeadline(deadline); err != nil {
+		return err
+	}
+	var failed error
+	for i, host := range c.hosts {
+		if i > 0 {
+			time.Sleep(groupGap)
+		}
+		if _, err := c.raw.WriteToIP(request, &net.IPAddr{IP: host.AsSlice()}); err != nil {
+			failed = err
+		}
+	}
+	return failed
+}
+
+func (c *echoConn) receive() (Frame, bool, error) {
+	n, from, err := c.raw.ReadFromIP(c.buf[:])
+	if err != nil {
+		return Frame{}, false, err
+	}
+	seq, payload, ok := parseEchoReply(c.buf[:n], c.ident)
+	if !ok || !isPingOf(payload, c.spec) {
+		return Frame{}, false, nil
+	}
+	if c.strict {
+		addr, _ := netip.AddrFromSlice(from.IP)
+		if !slices.Contains(c.hosts, addr.Unmap()) || !c.seen.first(seq) {
+			return Frame{}, false, nil
+		}
+	}
+	return Frame{From: from.String(), Bytes: append([]byte(nil), payload...)}, true, nil
+}
+
+func (c *echoConn) check() error { return nil }
+
+func (c *echoConn) close() error { return c.raw.Close() }
+
+// isPingOf tells whether a payload is a message that this medium has sent. Its signature is
+// the engine's to check.
+func isPingOf(payload []byte, s Spec) bool {
+	m, err := hamsg.Decode(payload)
+	return err == nil && m.Type() == hamsg.TPingStatus && m.Get(hamsg.FComment) == s.Kind && m.Get(hamsg.FOrig) == s.Name
+}
+
+// replies remembers which of the last 128 requests were answered: the first host of a group that
+// answers speaks for it.
+type replies [128]uint32 // 1 + the number of the request that the slot stands for; 0 for none
+
+// first tells whether this is the first reply to the request.
+func (r *replies) first(seq uint16) bool {
+	slot := &r[int(seq)%len(r)]
+	if *slot == uint32(seq)+1 {
+		return false
+	}
+	*slot = uint32(seq) + 1
+	return true
+}
