@@ -259,4 +259,3 @@ func (r *runner) drain() {
 		}
 	}
 }
-
