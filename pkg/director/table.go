@@ -1,0 +1,231 @@
+package director
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/systole-ha/systole/pkg/ipvs"
+)
+
+// mirror is the table as it will be when the changes asked for are made.
+type mirror struct {
+	entries map[ipvs.VIP]*ipvs.Entry
+	pending []change // asked for and not answered, in order
+
+	reading    bool          // a ReadTable has no answer yet
+	askedAt    time.Duration // when it was asked for
+	readAt     time.Duration // when the next one is due
+	retry      time.Duration // how long to wait after the next refusal
+	unreadable string        // why the last reading failed
+}
+
+// change is one operation without an answer.
+type change struct {
+	v    *virtual
+	op   ipvs.Op
+	done []string // lines to log when it was carried out
+	then []string // lines to log after it in any case, to keep their order
+}
+
+// How soon a refused change is tried again: at once, then after the first of these, doubling
+// up to checkinterval.
+const firstRetry = 50 * time.Millisecond
+
+// A table that takes long to read is read less often: at most this part of the time.
+const readShare = 10
+
+func newMirror() *mirror { return &mirror{entries: map[ipvs.VIP]*ipvs.Entry{}} }
+
+// service is v's in the table, or nil.
+func (t *mirror) service(v *virtual) *ipvs.Service {
+	if e := t.entries[v.service.VIP]; e != nil {
+		return &e.Service
+	}
+	return nil
+}
+
+// dest is the destination of v with that address, or nil.
+func (t *mirror) dest(v *virtual, a netip.AddrPort) *ipvs.Dest {
+	if e := t.entries[v.service.VIP]; e != nil {
+		if i := destIndex(e, a); i >= 0 {
+			return &e.Dests[i].Dest
+		}
+	}
+	return nil
+}
+
+// strangers are the destinations of v that are not wanted.
+func (t *mirror) strangers(v *virtual, wanted map[netip.AddrPort]bool) []ipvs.Dest {
+	var out []ipvs.Dest
+	if e := t.entries[v.service.VIP]; e != nil {
+		for _, d := range e.Dests {
+			if !wanted[d.Addr] {
+				out = append(out, d.Dest)
+			}
+		}
+	}
+	return out
+}
+
+func destIndex(e *ipvs.Entry, a netip.AddrPort) int {
+	return slices.IndexFunc(e.Dests, func(d ipvs.DestEntry) bool { return d.Addr == a })
+}
+
+// read takes what is in the table and adds the changes that are still to be made.
+func (t *mirror) read(entries []ipvs.Entry) {
+	clear(t.entries)
+	for i := range entries {
+		t.entries[entries[i].VIP] = &entries[i]
+	}
+	for _, c := range t.pending {
+		t.apply(c.op)
+	}
+}
+
+func (t *mirror) apply(op ipvs.Op) {
+	e := t.entries[op.Service.VIP]
+	if op.Kind == ipvs.AddService && e == nil {
+		t.entries[op.Service.VIP] = &ipvs.Entry{Service: op.Service}
+		return
+	}
+	if e == nil {
+		return
+	}
+	i := destIndex(e, op.Dest.Addr)
+	switch op.Kind {
+	case ipvs.EditService:
+		e.Service = op.Service
+	case ipvs.DelService:
+		delete(t.entries, op.Service.VIP)
+	case ipvs.AddDest, ipvs.EditDest:
+		if i >= 0 {
+			e.Dests[i].Dest = op.Dest
+		} else {
+			e.Dests = append(e.Dests, ipvs.DestEntry{Dest: op.Dest})
+		}
+	case ipvs.DelDest:
+		if i >= 0 {
+			e.Dests = slices.Delete(e.Dests, i, i+1)
+		}
+	}
+}
+
+// change asks for an operation on v's entry; lines are logged when it has been carried out.
+func (d *Director) change(v *virtual, kind ipvs.OpKind, dest ipvs.Dest, lines ...string) {
+	op := ipvs.Op{Kind: kind, Service: v.service, Dest: dest}
+	d.table.apply(op)
+	d.table.pending = append(d.table.pending, change{v: v, op: op, done: lines})
+	d.do(Change{Op: op})
+}
+
+// say logs a line, after those of the changes that were asked for before.
+func (d *Director) say(format string, args ...any) {
+	text := fmt.Sprintf(format, args...)
+	if n := len(d.table.pending); n > 0 {
+		d.table.pending[n-1].then = append(d.table.pending[n-1].then, text)
+		return
+	}
+	d.do(Log{Text: text})
+}
+
+// changed takes the answer to the oldest change.
+func (d *Director) changed(err error) {
+	t := d.table
+	if len(t.pending) == 0 {
+		return
+	}
+	c := t.pending[0]
+	t.pending = t.pending[1:]
+	switch {
+	case err == nil:
+		c.v.refused = ""
+		for _, line := range c.done {
+			d.do(Log{Text: line})
+		}
+	case c.op.Kind == ipvs.DelService && errors.Is(err, ipvs.ErrNoService),
+		c.op.Kind == ipvs.DelDest && (errors.Is(err, ipvs.ErrNoDest) || errors.Is(err, ipvs.ErrNoService)):
+		// Somebody else was quicker; it is as it should be.
+	default:
+		d.refused(c.v, err)
+	}
+	for _, line := range c.then {
+		d.do(Log{Text: line})
+	}
+	d.settled()
+}
+
+// refused notes that v's entry is not as it should be and has the table read again. Of several
+// refusals in a row only the first is logged, and each again only after a success.
+func (d *Director) refused(v *virtual, err error) {
+	if !v.dirty && v.refused != err.Error() {
+		v.refused = err.Error()
+		d.do(Log{Text: "Failed to " + err.Error()})
+	}
+	v.dirty = true
+	d.retrySoon()
+}
+
+// retrySoon has the table read again, later each time until all is well.
+func (d *Director) retrySoon() {
+	t := d.table
+	t.readAt = min(t.readAt, d.now+t.retry)
+	t.retry = max(firstRetry, min(2*t.retry, d.interval()))
+}
+
+// settled gives what waits for the last change.
+func (d *Director) settled() {
+	if len(d.table.pending) > 0 {
+		return
+	}
+	if !d.ready && d.config != nil && d.stopping == "" {
+		d.ready = true
+		d.do(Ready{})
+	}
+	if d.stopping != "" && !d.stopped {
+		d.stopped = true
+		d.do(Stopped{})
+	}
+	if !slices.ContainsFunc(d.virtuals, func(v *virtual) bool { return v.dirty }) {
+		d.table.retry = 0
+	}
+}
+
+// tableRead compares the table with what it should be.
+func (d *Director) tableRead(in TableRead) {
+	t := d.table
+	t.reading = false
+	if d.stopping != "" {
+		return
+	}
+	if in.Err != nil {
+		if text := in.Err.Error(); text != t.unreadable {
+			t.unreadable = text
+			d.say("Failed to read the table: %s", text)
+		}
+		t.readAt = d.now + d.interval()
+		d.retrySoon()
+		return
+	}
+	t.unreadable = ""
+	t.readAt = d.now + max(d.interval(), readShare*(d.now-t.askedAt))
+	t.read(in.Entries)
+	if d.next != nil {
+		d.adopt()
+	} else {
+		for _, v := range d.virtuals {
+			d.repair(v)
+		}
+	}
+	d.settled()
+}
+
+// interval is how often the table is looked at.
+func (d *Director) interval() time.Duration {
+	if d.config != nil {
+		return d.config.Global.CheckInterval
+	}
+	return d.next.Global.CheckInterval
+}
