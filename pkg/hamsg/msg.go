@@ -33,25 +33,9 @@ type Field struct {
 	// Value holds the bytes of a String, Binary or Compressed field as they are, and the
 	// packed form ("3:abc,4:defg,") of a List; it is empty for a nested message.
 	Value string
-	// Sub is the nested message of a Struct or Uncompressed field, else nil.
+	// Sub is the nested message of a Struct or Uncompressed field, and nil for other kinds.
 	Sub  *Msg
 	Kind Kind
-}
-
-// Items are the strings of a List field; nil for any other kind.
-func (f Field) Items() []string {
-	if f.Kind != List {
-		return nil
-	}
-	var items []string
-	for rest := f.Value; rest != ""; {
-		item, after, ok := cutItem(rest)
-		if !ok {
-			break
-		}
-		items, rest = append(items, item), after
-	}
-	return items
 }
 
 // Msg is an ordered list of fields. Order counts: the encoders keep it and signatures cover it.
@@ -142,6 +126,23 @@ func (m *Msg) GetUUID(name string) (UUID, bool) {
 	return u, !u.IsZero()
 }
 
+// GetList is the strings of all List fields of that name: a list may come in several pieces.
+func (m *Msg) GetList(name string) []string {
+	var items []string
+	for i := range m.fields {
+		if f := &m.fields[i]; f.Kind == List && f.Name == name {
+			for rest := f.Value; rest != ""; {
+				item, after, ok := cutItem(rest)
+				if !ok {
+					break
+				}
+				items, rest = append(items, item), after
+			}
+		}
+	}
+	return items
+}
+
 // Add appends a String field and returns the message. The name must not be empty, begin with
 // '(' or hold '=', LF or NUL; the value must not hold NUL.
 func (m *Msg) Add(name, value string) *Msg { return m.AddField(Field{Name: name, Value: value}) }
@@ -159,6 +160,11 @@ func (m *Msg) AddList(name string, items ...string) *Msg {
 		b = appendItem(b, item)
 	}
 	return m.AddField(Field{Name: name, Kind: List, Value: string(b)})
+}
+
+// AddStruct appends a nested message and returns the message.
+func (m *Msg) AddStruct(name string, sub *Msg) *Msg {
+	return m.AddField(Field{Name: name, Kind: Struct, Sub: sub})
 }
 
 // Set gives a String field its value: in its place when there is a field of that name, else at
@@ -225,7 +231,7 @@ func isHex(c byte) bool {
 }
 
 // appendItem packs one string of a list: its decimal length, a colon, itself and a comma.
-func appendItem[T string | []byte](dst []byte, item T) []byte {
+func appendItem(dst []byte, item string) []byte {
 	dst = strconv.AppendInt(dst, int64(len(item)), 10)
 	dst = append(dst, ':')
 	dst = append(dst, item...)

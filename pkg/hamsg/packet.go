@@ -114,7 +114,12 @@ func (p *Packet) AppendWire(dst []byte) ([]byte, error) {
 
 // AppendTrailer appends the authenticator of a netstring message: its length, a colon, the
 // authenticator and a comma.
-func AppendTrailer(dst, auth []byte) []byte { return appendItem(dst, auth) }
+func AppendTrailer(dst, auth []byte) []byte {
+	dst = strconv.AppendInt(dst, int64(len(auth)), 10)
+	dst = append(dst, ':')
+	dst = append(dst, auth...)
+	return append(dst, ',')
+}
 
 // decoder counts down the fields that a packet may still have.
 type decoder struct{ left int }

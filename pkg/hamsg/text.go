@@ -76,24 +76,10 @@ func (d *decoder) text(b []byte, m *Msg, depth int) error {
 			}
 		}
 		i += len(line) + 1
-		if f.Kind == List && m.extendList(f) {
-			continue
-		}
 		if !d.add(m, f) {
 			return bad("too many fields")
 		}
 	}
-}
-
-// extendList appends f's items to a list that is there under its name: a list may come on
-// several lines.
-func (m *Msg) extendList(f Field) bool {
-	i := m.index(f.Name)
-	if i < 0 || m.fields[i].Kind != List {
-		return false
-	}
-	m.fields[i].Value += f.Value
-	return true
 }
 
 // AppendText appends the message in text form, without a NUL. It fails on what that form

@@ -116,3 +116,263 @@ func reason(t *testing.T, err error) hbauth.Reason {
 	}
 	return e.Reason
 }
+
+// signed is the message as a datagram of a node whose ring this is.
+func signed(t *testing.T, r *hbauth.Ring, m *hamsg.Msg) *hamsg.Packet {
+	t.Helper()
+	p, err := hamsg.Decode(r.AppendWire(nil, m))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+// asText is the message as a serial line carries it.
+func asText(t *testing.T, r *hbauth.Ring, m *hamsg.Msg) *hamsg.Packet {
+	t.Helper()
+	r.Stamp(m)
+	text, err := m.AppendText(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := hamsg.Decode(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+func TestEachKeyVerifiesInBothForms(t *testing.T) {
+	for key := range exampleKeys {
+		r := ring(t, exampleKeys, key)
+		for _, p := range []*hamsg.Packet{signed(t, r, status()), asText(t, r, status())} {
+			if err := r.Verify(p); err != nil {
+				t.Errorf("key %d, %s: %v", key, p.Format, err)
+			}
+			for selected := range exampleKeys {
+				if err := ring(t, exampleKeys, selected).Verify(p); err != nil {
+					t.Errorf("key %d, %s, at a node that signs with %d: %v", key, p.Format, selected, err)
+				}
+			}
+		}
+	}
+}
+
+// An original that selects key 1 takes a netstring packet that names key 2 only if key 2's
+// method made it with key 1's text, so some peers may have been set up that way.
+func TestOriginalsRule(t *testing.T) {
+	ours := ring(t, exampleKeys, 1)
+	theirs := map[int]hbauth.Key{2: {Method: hbauth.MD5, Text: "secretkey"}}
+	if err := ours.Verify(signed(t, ring(t, theirs, 2), status())); err != nil {
+		t.Errorf("named method with the selected key's text: %v", err)
+	}
+	if err := ours.Verify(asText(t, ring(t, theirs, 2), status())); err == nil {
+		t.Error("in text form the original takes the named key, and so must we")
+	}
+	theirs[2] = hbauth.Key{Method: hbauth.MD5, Text: "other"}
+	if err := ours.Verify(signed(t, ring(t, theirs, 2), status())); reason(t, err) != hbauth.Mismatch {
+		t.Errorf("a text of neither key: %v", err)
+	}
+}
+
+func TestSelectedCRCLendsNoText(t *testing.T) {
+	p := signed(t, ring(t, exampleKeys, 2), status())
+	empty := hbauth.Key{Method: hbauth.MD5}
+	p.Auth = "2 " + string(empty.AppendMAC(nil, p.Signed))
+	if err := ring(t, exampleKeys, 3).Verify(p); reason(t, err) != hbauth.Mismatch {
+		t.Errorf("HMAC with an empty text: %v", err)
+	}
+}
+
+func TestAnyChangeIsNoticed(t *testing.T) {
+	r := ring(t, exampleKeys, 1)
+	wire := r.AppendWire(nil, status())
+	for i := range wire {
+		for _, bit := range []byte{1, 0x20} {
+			changed := append([]byte(nil), wire...)
+			changed[i] ^= bit
+			p, err := hamsg.Decode(changed)
+			if err == nil && r.Verify(p) == nil {
+				t.Errorf("byte %d changed from %q to %q: still verifies", i, wire[i], changed[i])
+			}
+		}
+	}
+}
+
+func TestVerifyRefuses(t *testing.T) {
+	r := ring(t, exampleKeys, 3)
+	good := signed(t, r, ack()) // its MAC is 3 aa6464e… of fewer than eight digits
+	_, mac, _ := strings.Cut(good.Auth, " ")
+	for auth, want := range map[string]hbauth.Reason{
+		"":                             hbauth.Unsigned,
+		"3":                            hbauth.Unsigned,
+		"3 ":                           hbauth.Unsigned,
+		" ":                            hbauth.Unsigned,
+		"x " + mac:                     hbauth.Unsigned,
+		"99999999999999999999 " + mac:  hbauth.Unsigned,
+		"4 " + mac:                     hbauth.UnknownKey,
+		"16 " + mac:                    hbauth.UnknownKey,
+		"-1 " + mac:                    hbauth.UnknownKey,
+		"3 0" + mac:                    hbauth.Mismatch,
+		"3 " + strings.ToUpper(mac):    hbauth.Mismatch,
+		"3 " + mac[1:]:                 hbauth.Mismatch,
+		"3 " + mac + "0":               hbauth.Mismatch,
+		"1 " + mac:                     hbauth.Mismatch,
+		"3 " + strings.Repeat("a", 99): hbauth.Mismatch,
+	} {
+		p := *good
+		p.Auth = auth
+		err := r.Verify(&p)
+		if got := reason(t, err); got != want {
+			t.Errorf("auth %q: reason %d, want %d", auth, got, want)
+		}
+		if strings.Contains(err.Error(), mac) {
+			t.Errorf("auth %q: the error tells the right MAC: %v", auth, err)
+		}
+	}
+	for _, auth := range []string{"3 " + mac, " 3\t" + mac + " junk", "03 " + mac, "+3 " + mac} {
+		p := *good
+		p.Auth = auth
+		if err := r.Verify(&p); err != nil {
+			t.Errorf("auth %q: %v", auth, err)
+		}
+	}
+}
+
+// The original logs the MAC that it got and the one that it made, which is with the selected
+// key's text: S9 of the recorded runs, where ha-slave signs with "World!".
+func TestMismatchTellsBothMACs(t *testing.T) {
+	p := signed(t, ring(t, map[int]hbauth.Key{3: {Method: hbauth.MD5, Text: "World!"}}, 3), status())
+	ours := hbauth.Key{Method: hbauth.MD5, Text: "Hello!"}
+	err := ring(t, map[int]hbauth.Key{3: ours}, 3).Verify(p)
+	var e *hbauth.Error
+	if !errors.As(err, &e) || e.Key != 3 || "3 "+e.Got != p.Auth || e.Want != string(ours.AppendMAC(nil, p.Signed)) {
+		t.Errorf("got %+v", e)
+	}
+}
+
+func TestStampReplacesInPlace(t *testing.T) {
+	r := ring(t, exampleKeys, 2)
+	m := status()
+	r.Stamp(m)
+	first := m.Get("auth")
+	m.Set("seq", "2")
+	if r.Stamp(m); m.Get("auth") == first || m.Len() != status().Len()+1 {
+		t.Errorf("auth was %q, is %q", first, m.Get("auth"))
+	}
+}
+
+func TestNewRingRefuses(t *testing.T) {
+	crc := hbauth.Key{Method: hbauth.CRC}
+	for name, c := range map[string]struct {
+		keys     map[int]hbauth.Key
+		selected int
+	}{
+		"no key":           {nil, 1},
+		"selected unknown": {map[int]hbauth.Key{1: crc}, 2},
+		"selected too big": {map[int]hbauth.Key{1: crc}, 16},
+		"selected below 0": {map[int]hbauth.Key{1: crc}, -1},
+		"number too big":   {map[int]hbauth.Key{1: crc, 16: crc}, 1},
+		"number below 0":   {map[int]hbauth.Key{1: crc, -1: crc}, 1},
+		"no text":          {map[int]hbauth.Key{1: {Method: hbauth.SHA1}}, 1},
+		"no such method":   {map[int]hbauth.Key{1: {Method: 9, Text: "x"}}, 1},
+	} {
+		if r, err := hbauth.NewRing(c.keys, c.selected); err == nil {
+			t.Errorf("%s: made %+v", name, r)
+		}
+	}
+	r := ring(t, exampleKeys, 2)
+	if n, k := r.Selected(); n != 2 || k != exampleKeys[2] {
+		t.Errorf("selected is %d, %+v", n, k)
+	}
+	for _, n := range []int{-1, 0, 16} {
+		if k, ok := r.Key(n); ok {
+			t.Errorf("key %d is %+v", n, k)
+		}
+	}
+}
+
+func TestSigningNeedsNoMemory(t *testing.T) {
+	for key := range exampleKeys {
+		r, m, out := ring(t, exampleKeys, key), status(), make([]byte, 0, 1024)
+		if n := testing.AllocsPerRun(100, func() { out = r.AppendWire(out[:0], m) }); n != 0 {
+			t.Errorf("AppendWire with key %d: %v allocations", key, n)
+		}
+		p := signed(t, r, m)
+		if n := testing.AllocsPerRun(100, func() {
+			if err := r.Verify(p); err != nil {
+				t.Error(err)
+			}
+		}); n != 0 {
+			t.Errorf("Verify with key %d: %v allocations", key, n)
+		}
+	}
+}
+
+func FuzzVerify(f *testing.F) {
+	for key := range exampleKeys {
+		r, err := hbauth.NewRing(exampleKeys, key)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(r.AppendWire(nil, status()))
+	}
+	f.Add([]byte(">>>\nt=x\nauth=1 0\n<<<\n"))
+	f.Add([]byte("###\n%%%\n8:1 1 1 1 ,"))
+	r, err := hbauth.NewRing(exampleKeys, 1)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		p, err := hamsg.Decode(b)
+		if err != nil {
+			return
+		}
+		if r.Verify(p) != nil && p.Format == hamsg.Netstring {
+			// Whatever it was, once signed by us it verifies.
+			q, err := hamsg.Decode(r.AppendWire(nil, &p.Msg))
+			if err != nil || r.Verify(q) != nil {
+				t.Errorf("%q does not verify after signing: %v", b, err)
+			}
+		}
+	})
+}
+
+func BenchmarkDecodeVerify(b *testing.B) {
+	for key, k := range exampleKeys {
+		b.Run(k.Method.String(), func(b *testing.B) {
+			r, err := hbauth.NewRing(exampleKeys, key)
+			if err != nil {
+				b.Fatal(err)
+			}
+			m := status()
+			r.Stamp(m)
+			wire := r.AppendWire(nil, m)
+			b.ReportAllocs()
+			for b.Loop() {
+				p, err := hamsg.Decode(wire)
+				if err != nil || r.Verify(p) != nil {
+					b.Fatal("packet refused")
+				}
+			}
+		})
+	}
+}
+
+func BenchmarkStampEncode(b *testing.B) {
+	for key, k := range exampleKeys {
+		b.Run(k.Method.String(), func(b *testing.B) {
+			r, err := hbauth.NewRing(exampleKeys, key)
+			if err != nil {
+				b.Fatal(err)
+			}
+			m := status()
+			var out []byte
+			b.ReportAllocs()
+			for b.Loop() {
+				r.Stamp(m)
+				out = r.AppendWire(out[:0], m)
+			}
+		})
+	}
+}

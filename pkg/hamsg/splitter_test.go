@@ -1,0 +1,56 @@
+package hamsg_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/systole-ha/systole/pkg/hamsg"
+)
+
+// split feeds the stream in pieces of that many bytes and returns the messages found.
+func split(t *testing.T, stream string, size int) (messages []string, skipped int) {
+	t.Helper()
+	var s hamsg.Splitter
+	for len(stream) > 0 {
+		n := min(size, len(stream))
+		if _, err := s.Write([]byte(stream[:n])); err != nil {
+			t.Fatal(err)
+		}
+		stream = stream[n:]
+		for m := s.Next(); m != nil; m = s.Next() {
+			messages = append(messages, string(m))
+		}
+	}
+	return messages, s.Skipped()
+}
+
+func TestSplitter(t *testing.T) {
+	for _, c := range []struct {
+		name, stream string
+		want         []string
+		skipped      int
+	}{
+		{"two messages", ">>>\na=1\n<<<\n>>>\nb=2\n<<<\n", []string{">>>\na=1\n<<<\n", ">>>\nb=2\n<<<\n"}, 0},
+		{"joined in the middle", "=1\n<<<\n>>>\nb=2\n<<<\n", []string{">>>\nb=2\n<<<\n"}, 7},
+		{"a writer cut off by another", ">>>\na=1\n>>>\nb=2\n<<<\nc=3\n<<<\n", []string{">>>\nb=2\n<<<\n"}, 16},
+		{"noise between", ">>>\na=1\n<<<\n\n\xff\xff\n>>>\nb=2\n<<<\n", []string{">>>\na=1\n<<<\n", ">>>\nb=2\n<<<\n"}, 4},
+		{"NUL after a message", ">>>\na=1\n<<<\n\x00>>>\nb=2\n<<<\n", []string{">>>\na=1\n<<<\n", ">>>\nb=2\n<<<\n"}, 0},
+		{"no end", ">>>\na=1\n", nil, 0},
+		{"half a mark", ">>>\na=1\n<<<", nil, 0},
+		{"too long", ">>>\n" + strings.Repeat("a=1\n", 70_000) + "<<<\n>>>\nb=2\n<<<\n", []string{">>>\nb=2\n<<<\n"}, 280_008},
+	} {
+		for _, size := range []int{1, 3, 1 << 20} {
+			got, skipped := split(t, c.stream, size)
+			if strings.Join(got, "|") != strings.Join(c.want, "|") || skipped != c.skipped {
+				t.Errorf("%s, %d bytes at a time: %q, %d skipped, want %q, %d", c.name, size, got, skipped, c.want, c.skipped)
+			}
+		}
+	}
+}
+
+func TestSplitterForgetsAnEndlessLine(t *testing.T) {
+	got, skipped := split(t, ">>>\n"+strings.Repeat("x", hamsg.MaxMessage+10)+"\n>>>\nb=2\n<<<\n", 4096)
+	if len(got) != 1 || got[0] != ">>>\nb=2\n<<<\n" || skipped != hamsg.MaxMessage+15 {
+		t.Errorf("got %q, %d skipped", got, skipped)
+	}
+}
