@@ -5,6 +5,7 @@ import (
 
 	"github.com/systole-ha/systole/pkg/cluster/takeover"
 	"github.com/systole-ha/systole/pkg/hamsg"
+	"github.com/systole-ha/systole/pkg/hbauth"
 )
 
 // Hold is which resources a node claims, from its own viewpoint.
@@ -62,6 +63,8 @@ type Config struct {
 	// Hooks are the names of the programs in /etc/ha.d/rc.d: which messages are passed to harc.
 	Hooks []string
 
+	// Ring holds the authentication keys.
+	Ring *hbauth.Ring
 	// Netstring is msgfmt netstring: no inner auth field in what we send.
 	Netstring bool
 	// Hopfudge is added to the ttl field.

@@ -1,31 +1,298 @@
 package cluster
 
-import "time"
+import (
+	"time"
+
+	"github.com/systole-ha/systole/pkg/cluster/liveness"
+	"github.com/systole-ha/systole/pkg/cluster/seqtrack"
+	"github.com/systole-ha/systole/pkg/cluster/takeover"
+	"github.com/systole-ha/systole/pkg/hamsg"
+	"github.com/systole-ha/systole/pkg/hbauth"
+)
+
+const (
+	// startExtra is added to the deadtime that we announce for the first startExtraFor, as other
+	// nodes know it from heartbeat's start.
+	startExtra    = 2 * time.Second
+	startExtraFor = 5 * time.Second
+	// reqnodesRetry is how often the node list is asked for.
+	reqnodesRetry = time.Second
+	// lateStep is how much later than asked for a Step may come before we suspect that the whole
+	// process was stopped; wakeGrace is how long we then listen before declaring anybody dead.
+	lateStep  = 250 * time.Millisecond
+	wakeGrace = 250 * time.Millisecond
+)
 
 // Engine is one node's heartbeat protocol. It is not safe for use by several goroutines.
 type Engine struct {
-	cfg Config
+	cfg  Config
+	ring *hbauth.Ring
+	now  time.Time
+	out  []Action
+
+	table   *liveness.Table
+	nodes   []*node // in the table's order
+	self    *node
+	history *seqtrack.History
+	rand    *seqtrack.Rand
+	rsc     *takeover.Machine
+
+	started     bool
+	begun       time.Time // first Step
+	asked       time.Time // when the last Step said the next would be due
+	lastWall    int64
+	deadtime    time.Duration // what we announce
+	flowControl bool
+	statusAt    time.Time // next periodic status
+	calmAt      time.Time // end of the raised deadtime after the start
+	scanFrom    time.Time // no death before that: we have just woken
+	commUp      bool
+	reqnodesAt  time.Time // next request for the node list; zero if none is wanted
+	deleted     []string
+
+	restartAt time.Time // legacy mode: restart after a healed partition
+
+	jobs   []*job
+	queue  []notice
+	call   *job // whose call is under way
+	callID int
+	jobID  int
+
+	end ending
+
+	bad      BadPackets
+	throttle map[string]*throttle
+}
+
+// node is what the engine knows of a node besides its liveness.
+type node struct {
+	*liveness.Node
+	uuid         hamsg.UUID
+	generation   uint64
+	window       *seqtrack.Window
+	acked        uint64 // highest of our messages that it has acknowledged
+	heard        bool   // packets have come since the start, or since it was declared dead
+	statusTime   uint64 // its clock when it sent its last status
+	statusSeq    uint64
+	reportSeq    uint64 // of its last report of resources
+	hasResources bool   // legacy mode: it may hold something
 }
 
 // New makes the engine of a starting node. Nothing happens before the first Step, which is
 // to be made at once, with a [Tick]: it sends the first status messages.
 func New(cfg Config, now time.Time) *Engine {
-	return &Engine{cfg: cfg}
+	e := &Engine{
+		cfg:         cfg,
+		ring:        cfg.Ring,
+		now:         now,
+		table:       liveness.New(cfg.Node, cfg.Initdead),
+		history:     seqtrack.NewHistory(cfg.MaxRexmitDelay),
+		rand:        seqtrack.NewRand(cfg.Seed),
+		deadtime:    cfg.Deadtime,
+		flowControl: true,
+		throttle:    map[string]*throttle{},
+	}
+	for _, name := range cfg.Nodes {
+		e.addNode(name)
+	}
+	for _, p := range cfg.Pings {
+		e.nodes = append(e.nodes, &node{
+			Node:   e.table.Add(p.Name, true, cfg.Deadping, []string{p.Name}, now),
+			window: seqtrack.NewWindow(cfg.MaxRexmitDelay, e.rand),
+		})
+	}
+	if e.self == nil {
+		e.addNode(cfg.Node)
+	}
+	e.rsc = takeover.New(takeover.Config{
+		Node:      cfg.Node,
+		Failback:  cfg.Failback,
+		Unmanaged: cfg.Unmanaged,
+		Restarted: cfg.Restarted,
+		Held:      cfg.Held,
+	}, (*host)(e))
+	return e
+}
+
+func (e *Engine) addNode(name string) {
+	n := &node{
+		Node:   e.table.Add(name, false, e.cfg.Deadtime, e.cfg.Links, e.now),
+		window: seqtrack.NewWindow(e.cfg.MaxRexmitDelay, e.rand),
+	}
+	if name == e.cfg.Node {
+		e.self = n
+		n.uuid, n.generation = e.cfg.UUID, e.cfg.Generation
+	}
+	e.nodes = append(e.nodes, n)
+}
+
+// node is the node of that name, or nil.
+func (e *Engine) node(name string) *node {
+	for _, n := range e.nodes {
+		if n.Name == name {
+			return n
+		}
+	}
+	return nil
 }
 
 // Step tells the engine that in happened at now and returns what is to be done. now must not go
 // back as far as its monotonic clock is concerned; its wall clock may. The actions belong to
 // the caller.
 func (e *Engine) Step(now time.Time, in Input) []Action {
-	return nil
+	if e.end.over {
+		return nil
+	}
+	e.now, e.out = now, nil
+	if !e.started {
+		e.start()
+	}
+	e.wake()
+	switch in := in.(type) {
+	case Received:
+		e.received(in)
+	case Said:
+		e.said(in.Text)
+	case Done:
+		e.done(in)
+	case ClientsStopped:
+		e.clientsStopped()
+	case Shutdown:
+		e.shutdown(in.Restart)
+	case Reread:
+		e.reread(in)
+	}
+	e.timers()
+	e.runJobs()
+	e.asked, _ = e.Deadline()
+	return e.out
 }
+
+func (e *Engine) emit(a Action) {
+	if !e.end.over {
+		e.out = append(e.out, a)
+	}
+}
+
+func (e *Engine) log(l Level, text string) { e.emit(Log{Level: l, Text: text}) }
+
+// start sends the first packets: "init", then "up" twice.
+func (e *Engine) start() {
+	e.started, e.begun = true, e.now
+	e.lastWall = e.now.Unix()
+	for _, n := range e.nodes {
+		n.Heard = e.now
+		for _, l := range n.Links {
+			l.Heard = e.now
+		}
+	}
+	e.deadtime += startExtra
+	e.calmAt = e.now.Add(startExtraFor)
+	e.sendStatus()
+	e.setStatus(liveness.Up)
+	e.sendStatus()
+	e.statusAt = e.now.Add(e.cfg.Keepalive)
+}
+
+// wake looks whether we have been asleep: a stopped process, a suspended machine. What we know of
+// the others is then old, and what they know of us too.
+func (e *Engine) wake() {
+	if wall := e.now.Unix(); wall < e.lastWall {
+		e.log(Info, "Clock jumped backwards. Compensating.")
+		e.lastWall = wall
+	} else {
+		e.lastWall = wall
+	}
+	if e.asked.IsZero() || e.now.Sub(e.asked) < lateStep {
+		return
+	}
+	e.scanFrom = e.now.Add(wakeGrace)
+	if !e.commUp || e.end.begun() || e.now.Sub(e.self.Heard) < e.self.Deadtime {
+		return
+	}
+	if e.table.Alive() > 1 {
+		e.fence()
+	}
+}
+
+// timers does all that is due.
+func (e *Engine) timers() {
+	if due(e.calmAt, e.now) {
+		e.calmAt = time.Time{}
+		e.deadtime -= startExtra
+		e.sendStatus()
+	}
+	if due(e.statusAt, e.now) {
+		e.statusAt = e.now.Add(e.cfg.Keepalive)
+		e.sendStatus()
+	}
+	e.scan()
+	if due(e.reqnodesAt, e.now) {
+		e.reqnodes()
+	}
+	e.askMissing()
+	e.rsc.Tick()
+	if due(e.restartAt, e.now) {
+		e.restartAt = time.Time{}
+		e.shutdown(true)
+	}
+	e.endTimers()
+}
+
+// scan declares dead what has been silent too long, nodes before links.
+func (e *Engine) scan() {
+	if e.now.Before(e.scanFrom) {
+		return
+	}
+	for {
+		silent := e.table.Overdue(e.now)
+		if silent == nil {
+			break
+		}
+		e.markDead(e.node(silent.Name))
+	}
+	for {
+		n, l := e.table.OverdueLink(e.now)
+		if n == nil {
+			break
+		}
+		e.linkChanged(n.Name, l)
+	}
+	e.checkComm()
+}
+
+func due(at, now time.Time) bool { return !at.IsZero() && !now.Before(at) }
 
 // Deadline is when the next Step is due at the latest; ok is false if nothing is waited for.
 func (e *Engine) Deadline() (at time.Time, ok bool) {
-	return time.Time{}, false
+	if e.end.over {
+		return time.Time{}, false
+	}
+	if !e.started {
+		return e.now, true
+	}
+	earlier := func(x time.Time, valid bool) {
+		if valid && !x.IsZero() && (!ok || x.Before(at)) {
+			at, ok = x, true
+		}
+	}
+	for _, t := range []time.Time{e.statusAt, e.calmAt, e.reqnodesAt, e.restartAt, e.end.phaseAt, e.end.emergencyAt} {
+		earlier(t, true)
+	}
+	if t, some := e.table.Deadline(); some {
+		if t.Before(e.scanFrom) {
+			t = e.scanFrom
+		}
+		earlier(t, true)
+	}
+	for _, n := range e.nodes {
+		if n.alive() {
+			earlier(n.window.Deadline())
+		}
+	}
+	earlier(e.rsc.Deadline())
+	return at, ok
 }
 
-// Status is a copy of the engine's state.
-func (e *Engine) Status() Status {
-	return Status{}
-}
+// alive tells whether the node says that it runs.
+func (n *node) alive() bool { return n.Status == liveness.Up || n.Status == liveness.Active }

@@ -1,5 +1,7 @@
 package cluster
 
+import "github.com/systole-ha/systole/pkg/hbauth"
+
 // Input is something that happened. The engine is told of it with [Engine.Step].
 type Input interface{ isInput() }
 
@@ -53,6 +55,8 @@ type Reread struct {
 	// ConfigChanged says that ha.cf has changed and is valid: the daemon restarts at once and
 	// keeps its resources, as the original does.
 	ConfigChanged bool
+	// Ring, if not nil, is the new content of authkeys, valid.
+	Ring *hbauth.Ring
 }
 
 func (Tick) isInput()           {}

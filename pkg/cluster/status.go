@@ -3,6 +3,7 @@ package cluster
 import (
 	"time"
 
+	"github.com/systole-ha/systole/pkg/cluster/liveness"
 	"github.com/systole-ha/systole/pkg/hamsg"
 )
 
@@ -76,4 +77,53 @@ type BadPackets struct {
 	// Malformed did not decode; Unsigned failed authentication; Fields lacked control fields or
 	// had bad ones; Unknown came from a node that is not configured; Replayed had an old generation.
 	Malformed, Unsigned, Fields, Unknown, Replayed uint64
+}
+
+// Status is a copy of the engine's state.
+func (e *Engine) Status() Status {
+	s := Status{
+		Node:         e.cfg.Node,
+		Generation:   e.cfg.Generation,
+		State:        e.self.Status,
+		Held:         e.rsc.Held(),
+		PeerHeld:     e.rsc.PeerHeld(),
+		Stable:       e.rsc.Stable(),
+		Phase:        e.rsc.State().String(),
+		Standby:      e.rsc.Standby().String(),
+		ShuttingDown: e.end.begun(),
+		Sequence:     e.history.High(),
+		Acked:        e.history.Acked(),
+		Bad:          e.bad,
+	}
+	for _, n := range e.nodes {
+		ns := NodeStatus{
+			Name: n.Name, Ping: n.Ping, Status: n.Status, Deadtime: n.Deadtime,
+			UUID: n.uuid, Generation: n.generation, Missing: n.window.Missing(),
+		}
+		if n.heard {
+			ns.Heard = n.Heard
+		}
+		for _, l := range n.Links {
+			ls := LinkStatus{Name: l.Name, Status: liveness.Dead}
+			if l.Up {
+				ls.Status = liveness.Up
+			}
+			if l.Up || l.Heard.After(e.begun) {
+				ls.Heard = l.Heard
+			}
+			ns.Links = append(ns.Links, ls)
+		}
+		s.Nodes = append(s.Nodes, ns)
+	}
+	for _, j := range e.jobs {
+		js := JobStatus{Name: j.name, Since: j.since}
+		if j == e.call {
+			js.Call = j.calls[j.next].String()
+		}
+		s.Jobs = append(s.Jobs, js)
+	}
+	for _, n := range e.queue {
+		s.Jobs = append(s.Jobs, JobStatus{Name: n.call.Arg})
+	}
+	return s
 }

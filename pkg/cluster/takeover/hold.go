@@ -34,6 +34,9 @@ func ParseHold(s string) (h Hold, ok bool) {
 	return None, false
 }
 
+// Has tells whether all of x is in h.
+func (h Hold) Has(x Hold) bool { return h&x == x }
+
 // Other is the same set seen from the other node of a pair.
 func (h Hold) Other() Hold {
 	switch h {

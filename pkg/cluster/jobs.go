@@ -1,0 +1,164 @@
+package cluster
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/systole-ha/systole/pkg/hamsg"
+)
+
+// job is what the original forks a child for: some calls, one after the other, with log lines and
+// messages around them. Several jobs may be under way; their calls are made one at a time, in
+// the order in which the jobs were begun. (The original's children run side by side and step on
+// each other's feet.)
+type job struct {
+	id    int
+	name  string
+	since time.Time // when its first call, or its start, was made; zero before
+	calls []Call
+	next  int
+	start func() // may be nil
+	end   func() // may be nil
+	// death says that it is the notification that a dead node's groups are taken over by.
+	death bool
+}
+
+// notice is a message that waits to be passed to a script.
+type notice struct {
+	call  Call
+	death bool
+}
+
+// fork begins a job. It runs when the engine has done with what it is at.
+func (e *Engine) fork(name string) *job {
+	e.jobID++
+	j := &job{id: e.jobID, name: name}
+	e.jobs = append(e.jobs, j)
+	return j
+}
+
+func (e *Engine) jobLog(j *job, l Level, text string) {
+	e.emit(Log{Level: l, Text: text, Job: j.id})
+}
+
+// notify queues a message for the script of its type, if there is one (QueueRemoteRscReq).
+func (e *Engine) notify(m *hamsg.Msg) {
+	if call, ok := e.harc(m); ok {
+		e.queue = append(e.queue, notice{call: call})
+	}
+}
+
+// notifyDead queues the notice that a node is dead.
+func (e *Engine) notifyDead(name string) {
+	n := e.node(name)
+	if n == nil {
+		return
+	}
+	if call, ok := e.harc(e.deadNotice(n)); ok {
+		e.queue = append(e.queue, notice{call: call, death: true})
+		return
+	}
+	e.log(Error, "Nothing can be taken over from "+name+": there is no script rc.d/status.")
+	e.rsc.NotificationEnded()
+}
+
+// harc is the call for a message; ok is false if no script is there for it.
+func (e *Engine) harc(m *hamsg.Msg) (c Call, ok bool) {
+	if len(m.Type()) >= 32 || !slices.Contains(e.cfg.Hooks, m.Type()) {
+		return Call{}, false
+	}
+	var env []string
+	for _, f := range m.Fields() {
+		if f.Kind == hamsg.String {
+			env = append(env, "HA_"+f.Name+"="+f.Value)
+		}
+	}
+	env = append(env, "HA_OSTATUS="+e.self.Status)
+	return Call{Verb: Harc, Arg: strings.ToLower(m.Type()), Env: append(env, e.env()...)}, true
+}
+
+// startNotice begins the job for the next notice, if nothing else runs (StartNextRemoteRscReq).
+func (e *Engine) startNotice() {
+	if len(e.jobs) > 0 || len(e.queue) == 0 {
+		return
+	}
+	n := e.queue[0]
+	e.queue = e.queue[1:]
+	j := e.fork(n.call.Arg)
+	j.death = n.death
+	j.calls = []Call{n.call}
+}
+
+// runJobs carries the jobs on until a call is under way or nothing is left to do.
+func (e *Engine) runJobs() {
+	for e.call == nil && !e.end.over {
+		e.startNotice()
+		if len(e.jobs) == 0 {
+			return
+		}
+		j := e.jobs[0]
+		if j.since.IsZero() {
+			j.since = e.now
+			if j.start != nil {
+				j.start()
+			}
+		}
+		if j.next < len(j.calls) {
+			e.call = j
+			e.callID++
+			e.emit(Run{ID: e.callID, Job: j.id, Call: j.calls[j.next]})
+			return
+		}
+		e.endJob(j)
+	}
+}
+
+// endJob is the end of the original's child: its last message first, then what its death brings.
+func (e *Engine) endJob(j *job) {
+	if j.end != nil {
+		j.end()
+	}
+	e.jobs = slices.DeleteFunc(e.jobs, func(x *job) bool { return x == j })
+	e.rsc.JobEnded(j.name, e.allAlive())
+	if j.death {
+		e.rsc.NotificationEnded()
+	}
+	e.startNotice()
+	e.rsc.Idle()
+	e.quickIfDue()
+}
+
+// done takes the end of a call.
+func (e *Engine) done(d Done) {
+	j := e.call
+	if j == nil || d.ID != e.callID {
+		return
+	}
+	e.call = nil
+	call := j.calls[j.next]
+	j.next++
+	for _, text := range d.Say {
+		e.said(text)
+	}
+	if call.Verb == Harc {
+		return
+	}
+	switch {
+	case d.Signal != 0:
+		e.jobLog(j, Error, fmt.Sprintf("%s killed by signal %d", call, d.Signal))
+	case d.Code != 0:
+		e.jobLog(j, Error, fmt.Sprintf("%s exited with return code %d", call, d.Code))
+	}
+}
+
+// dropJobs forgets all jobs and notices but the call under way, whose end is still awaited.
+func (e *Engine) dropJobs() {
+	e.queue = nil
+	e.jobs = slices.DeleteFunc(e.jobs, func(x *job) bool { return x != e.call })
+	if e.call != nil {
+		e.call.calls = e.call.calls[:e.call.next+1]
+		e.call.end = nil
+	}
+}

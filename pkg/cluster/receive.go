@@ -1,0 +1,305 @@
+package cluster
+
+import (
+	"errors"
+	"time"
+
+	"github.com/systole-ha/systole/pkg/cluster/liveness"
+	"github.com/systole-ha/systole/pkg/cluster/seqtrack"
+	"github.com/systole-ha/systole/pkg/hamsg"
+	"github.com/systole-ha/systole/pkg/hbauth"
+)
+
+// maxUnacked is the original's limit of unacknowledged messages (half of its history, less one).
+const maxUnacked = 249
+
+// received takes a packet from a medium. Nothing of it is believed before it has verified.
+func (e *Engine) received(in Received) {
+	p, err := hamsg.Decode(in.Bytes)
+	if err != nil {
+		e.bad.Malformed++
+		e.badSyntax(in, err)
+		return
+	}
+	if err := e.ring.Verify(p); err != nil {
+		e.bad.Unsigned++
+		var refused *hbauth.Error
+		if errors.As(err, &refused) {
+			e.badAuth(in, p, refused)
+		}
+		return
+	}
+	m, err := p.Msg.Inflate()
+	if err != nil {
+		e.bad.Malformed++
+		e.badSyntax(in, err)
+		return
+	}
+	if m.Get(hamsg.FOrig) == e.cfg.Node && m.Type() != hamsg.TPingStatus {
+		e.echo(m, in)
+		return
+	}
+	e.process(m, in.Link, in.From)
+}
+
+// echo takes a packet that says it is ours. On a broadcast medium our own come back: that shows
+// the link to be up, no more, for they have been processed before they were sent.
+func (e *Engine) echo(m *hamsg.Msg, in Received) {
+	uuid, _ := m.GetUUID(hamsg.FOrigUUID)
+	seq, sequenced := m.GetHex(hamsg.FSeq)
+	gen, _ := m.GetHex(hamsg.FGeneration)
+	if uuid != e.cfg.UUID || gen > e.cfg.Generation {
+		e.bad.Unknown++
+		if e.allow("twin", Error) {
+			e.log(Error, "Another node uses our name "+e.cfg.Node+": its packets are dropped (link "+in.Link+" "+in.From+", uuid "+uuid.String()+")")
+		}
+		return
+	}
+	if gen == e.cfg.Generation && sequenced && seq <= e.history.High() {
+		e.linkHeard(e.self, in.Link)
+	}
+}
+
+// process is process_clustermsg of heartbeat.c: what a message means, from a medium (link is its
+// name) or from ourselves (link is empty).
+func (e *Engine) process(m *hamsg.Msg, link, from string) {
+	src := m.Get(hamsg.FOrig)
+	if src == "" || !m.Has(hamsg.FTime) || m.Type() == "" {
+		e.badFields(m, "process_clustermsg: missing from/ts/type: iface "+orUnknown(link, "?")+", from "+orUnknown(src, "<?>"))
+		return
+	}
+	if ts, ok := m.GetHex(hamsg.FTime); !ok || ts == 0 {
+		e.bad.Fields++
+		return
+	}
+	if !m.Unsequenced() {
+		if !m.Has(hamsg.FSeq) {
+			e.badFields(m, "process_clustermsg: missing seqno: iface "+orUnknown(link, "?")+", from "+src)
+			return
+		}
+		if _, ok := m.GetHex(hamsg.FSeq); !ok {
+			e.badFields(m, "process_clustermsg: has bad cseq: iface "+orUnknown(link, "?")+", from "+src)
+			return
+		}
+	}
+	n := e.node(src)
+	if n == nil {
+		e.bad.Unknown++
+		e.complain("unknown", m, "process_status_message: bad node ["+src+"] in message")
+		return
+	}
+	e.learnUUID(n, m)
+	fate := e.classify(n, m)
+	switch fate {
+	case drop:
+		e.emit(Deliver{Kind: Dropped, Msg: m})
+		return
+	case duplicate:
+		e.linkHeard(n, link)
+		e.emit(Deliver{Kind: Duplicate, Msg: m})
+		return
+	}
+	e.linkHeard(n, link)
+	n.heard = true
+	e.handle(n, m)
+	if fate == acceptHealed {
+		e.resync()
+	}
+	e.checkComm()
+}
+
+func orUnknown(s, unknown string) string {
+	if s == "" {
+		return unknown
+	}
+	return s
+}
+
+// learnUUID binds a name to a uuid. The name counts: a uuid under two names is a copied
+// hb_uuid file, and is complained of; the original would rename one of the nodes.
+func (e *Engine) learnUUID(n *node, m *hamsg.Msg) {
+	uuid, ok := m.GetUUID(hamsg.FOrigUUID)
+	if !ok || uuid == n.uuid || n == e.self {
+		return
+	}
+	for _, other := range e.nodes {
+		if other != n && other.uuid == uuid {
+			if e.allow("uuid", Warn) {
+				e.log(Warn, "nodes "+other.Name+" and "+n.Name+" have the same uuid "+uuid.String()+": has hb_uuid been copied?")
+			}
+			return
+		}
+	}
+	known := !n.uuid.IsZero()
+	n.uuid = uuid
+	if known && e.allow("newuuid", Info) {
+		e.log(Info, "node "+n.Name+" changed its uuid to "+uuid.String())
+	}
+}
+
+// fate is what becomes of a message.
+type fate uint8
+
+const (
+	drop fate = iota
+	duplicate
+	accept
+	acceptHealed // its sender was dead for us, but has been there all the time
+)
+
+// classify is should_drop_message of heartbeat.c: by sequence number, generation and address.
+func (e *Engine) classify(n *node, m *hamsg.Msg) fate {
+	if m.Unsequenced() {
+		if m.Type() == hamsg.TNakRexmit {
+			e.lostForGood(n, m)
+			return drop
+		}
+		if to := m.Get(hamsg.FTo); to != "" && to != e.cfg.Node {
+			return drop
+		}
+		return accept
+	}
+	seq, _ := m.GetHex(hamsg.FSeq)
+	if seq == 0 {
+		e.badFields(m, "should_drop_message: bad sequence number")
+		return drop
+	}
+	gen, ok := m.GetHex(hamsg.FGeneration)
+	if !ok && m.Has(hamsg.FGeneration) {
+		e.badFields(m, "should_drop_message: bad generation number")
+		return drop
+	}
+	if gen < n.generation {
+		e.bad.Replayed++
+		e.replayed(n, gen)
+		return drop
+	}
+	fate := accept
+	if m.Type() == hamsg.TStatus {
+		if fate = e.newStatus(n, gen, seq); fate == drop {
+			return drop
+		}
+	}
+	o := n.window.Offer(seq, e.now)
+	e.noteOffer(n, seq, o)
+	switch {
+	case o.Verdict == seqtrack.Duplicate:
+		return duplicate
+	case o.Verdict == seqtrack.Stale || !e.forUs(m):
+		return drop
+	}
+	return fate
+}
+
+// forUs tells whether a sequenced message is addressed to us or to all.
+func (e *Engine) forUs(m *hamsg.Msg) bool {
+	if uuid, ok := m.GetUUID(hamsg.FToUUID); ok {
+		return uuid == e.cfg.UUID
+	}
+	to := m.Get(hamsg.FTo)
+	return to == "" || to == e.cfg.Node
+}
+
+// newStatus looks at a status' generation, which tells restarts and healed partitions.
+func (e *Engine) newStatus(n *node, gen, seq uint64) fate {
+	fate := accept
+	switch {
+	case gen == n.generation && gen > 0 && n.Status == liveness.Dead:
+		if seq <= n.statusSeq {
+			return drop
+		}
+		e.log(Crit, "Cluster node "+n.Name+" returning after partition.")
+		e.log(Info, "For information on cluster partitions, See URL: http://linux-ha.org/wiki/Split_Brain")
+		e.log(Warn, "Deadtime value may be too small.")
+		e.log(Info, "See FAQ for information on tuning deadtime.")
+		e.log(Info, "URL: http://linux-ha.org/wiki/FAQ#Heavy_Load")
+		fate = acceptHealed
+	case gen > n.generation:
+		if n.generation > 0 {
+			e.log(Info, "Heartbeat restart on node "+n.Name)
+		}
+		n.window.Forget()
+		n.Heard = time.Time{}
+		n.statusTime, n.statusSeq, n.acked, n.reportSeq = 0, 0, 0, 0
+		n.hasResources = true
+	}
+	n.generation = gen
+	return fate
+}
+
+// handle does what an accepted message asks for.
+func (e *Engine) handle(n *node, m *hamsg.Msg) {
+	kind := Kept
+	switch m.Type() {
+	case hamsg.TStatus, hamsg.TPingStatus:
+		if n.Ping != (m.Type() == hamsg.TPingStatus) || !e.status(n, m) {
+			kind = NoChange
+		}
+	case hamsg.TAck:
+		kind = Protocol
+		e.acked(n, m)
+	case hamsg.TRexmit:
+		kind = Protocol
+		e.rexmit(n, m)
+	case hamsg.TReqNodes:
+		kind = Protocol
+		e.answerReqnodes(n)
+	case hamsg.TRepNodes:
+		kind = Protocol
+		e.repnodes(n, m)
+	default:
+		e.emit(Deliver{Kind: kind, Msg: m})
+		e.handleResource(n, m)
+		return
+	}
+	e.emit(Deliver{Kind: kind, Msg: m})
+}
+
+// newest tells whether a report of what a node holds is newer than what it reported before:
+// one that was lost and sent again may come too late.
+func (n *node) newest(m *hamsg.Msg) bool {
+	if m.Type() != hamsg.TResources {
+		return true
+	}
+	seq, _ := m.GetHex(hamsg.FSeq)
+	if seq < n.reportSeq {
+		return false
+	}
+	n.reportSeq = seq
+	return true
+}
+
+// handleResource passes on what concerns resources: to the takeover machine, or to a script.
+func (e *Engine) handleResource(n *node, m *hamsg.Msg) {
+	if e.cfg.Unmanaged {
+		return
+	}
+	switch m.Type() {
+	case hamsg.TShutDone:
+		if !e.commUp && n != e.self {
+			e.log(Info, "Received shutdown notice from '"+n.Name+"'.")
+			return
+		}
+		n.hasResources = false
+		e.rsc.Handle(m, n.Name)
+	case hamsg.TStarting, hamsg.TResources, hamsg.TAskResources:
+		if e.commUp && n.newest(m) {
+			e.rsc.Handle(m, n.Name)
+		}
+	case hamsg.TIPRequest:
+		if e.commUp && n != e.self {
+			e.notify(m)
+		}
+	case hamsg.TIPRequestResp:
+		if e.commUp && !e.rsc.Closing() {
+			e.notify(m)
+		}
+	case hamsg.TStonith, hamsg.TClientStatus, hamsg.TQueryClient, hamsg.TRespondClient,
+		hamsg.TAddNode, hamsg.TDelNode, hamsg.TSetWeight, hamsg.TSetSite:
+		// For API clients, or not in use in haresources mode.
+	default:
+		if e.commUp {
+			e.notify(m)
+		}
+	}
+}

@@ -1,0 +1,128 @@
+package cluster
+
+import (
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/systole-ha/systole/pkg/cluster/takeover"
+	"github.com/systole-ha/systole/pkg/hamsg"
+)
+
+// host is the engine as the takeover machine sees it.
+type host Engine
+
+func (h *host) e() *Engine { return (*Engine)(h) }
+
+func (h *host) Now() time.Time      { return h.now }
+func (h *host) Info(text string)    { h.e().log(Info, text) }
+func (h *host) Warn(text string)    { h.e().log(Warn, text) }
+func (h *host) Fail(text string)    { h.e().log(Error, text) }
+func (h *host) Debug(text string)   { h.e().log(Debug, text) }
+func (h *host) Send(m *hamsg.Msg)   { h.e().send(m) }
+func (h *host) Jobs() int           { return len(h.jobs) }
+func (h *host) Restart()            { h.e().shutdown(true) }
+func (h *host) ShutDone()           { h.e().shutDone() }
+func (h *host) NotifyDead(n string) { h.e().notifyDead(n) }
+
+func (h *host) GivingUp() {
+	h.e().log(Info, "Heartbeat shutdown in progress. ("+strconv.Itoa(h.cfg.PID)+")")
+}
+
+// RequestOurs is req_our_resources: one req_resource for each group that is ours by haresources.
+func (h *host) RequestOurs() {
+	e := h.e()
+	active := 0
+	for _, n := range e.nodes {
+		if n.Status == "active" {
+			active++
+		}
+	}
+	// The name decides what is announced at the end.
+	name, env := "req_our_resources(ask)", e.env()
+	if active < 2 {
+		name = "req_our_resources"
+		env = append(env, "HA_DONTASK=yes")
+	}
+	j := e.fork(name)
+	for _, key := range e.keys(takeover.Local) {
+		j.calls = append(j.calls, Call{Verb: ReqResource, Arg: key, Env: env})
+	}
+	none := len(j.calls) == 0
+	j.end = func() {
+		if none {
+			e.jobLog(j, Info, "No local resources [/usr/share/heartbeat/ResourceManager listkeys "+e.cfg.Node+"] to acquire.")
+		} else {
+			e.jobLog(j, Info, "Local Resource acquisition completed.")
+		}
+		if m := e.rsc.Report(); m != nil {
+			e.send(m)
+		}
+	}
+}
+
+// Move is go_standby: takegroup or givegroup for each group of a set.
+func (h *host) Move(mv takeover.Move) {
+	e := h.e()
+	j := e.fork("go_standby")
+	verb, before, after := GiveGroup, "give up ", " HA resource release completed (standby)."
+	if mv.Take {
+		verb, before, after = TakeGroup, "acquire ", " HA resource acquisition completed (standby)."
+	}
+	if mv.Set == takeover.None {
+		j.start = func() {
+			e.jobLog(j, Error, "no resources to "+strings.TrimSpace(before))
+		}
+		return
+	}
+	for _, key := range e.keys(mv.Set) {
+		j.calls = append(j.calls, Call{Verb: verb, Arg: key, Env: e.env()})
+	}
+	j.start = func() { e.jobLog(j, Info, before+mv.Set.String()+" HA resources (standby).") }
+	j.end = func() {
+		e.jobLog(j, Info, mv.Set.String()+after)
+		if mv.Quiet {
+			e.rsc.Moved(mv)
+			return
+		}
+		e.send(hamsg.New(hamsg.TAskResources).Add(hamsg.FResources, mv.Report.String()).Add(hamsg.FComment, "done"))
+	}
+}
+
+// GiveUpAll is hb_giveup_resources: givegroup for every group, of whichever node.
+func (h *host) GiveUpAll() {
+	e := h.e()
+	j := e.fork("hb_giveup_resources")
+	for _, key := range e.keys(takeover.All) {
+		j.calls = append(j.calls, Call{Verb: GiveGroup, Arg: key, Env: e.env()})
+	}
+	j.start = func() { e.jobLog(j, Info, "Giving up all HA resources.") }
+	j.end = func() {
+		e.jobLog(j, Info, "All HA resources relinquished.")
+		e.send(hamsg.New(hamsg.TShutDone).Add(hamsg.FStatus, "dead"))
+	}
+}
+
+// keys are the groups of a set, in the order of haresources.
+func (e *Engine) keys(set Hold) []string {
+	var keys []string
+	for _, g := range e.cfg.Groups {
+		if of := takeover.Foreign; g.Node == e.cfg.Node {
+			of = takeover.Local
+			if set.Has(of) {
+				keys = append(keys, g.Key)
+			}
+		} else if set.Has(of) {
+			keys = append(keys, g.Key)
+		}
+	}
+	return keys
+}
+
+// env is what every call gets.
+func (e *Engine) env() []string {
+	if e.rsc.Nice() {
+		return []string{"HA_NICEFAILBACK=yes"}
+	}
+	return nil
+}

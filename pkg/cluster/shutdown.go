@@ -1,0 +1,189 @@
+package cluster
+
+import (
+	"time"
+)
+
+const (
+	// phasePause is the time between our shutdone and the end of the clients, and between that
+	// and our own: what was lost on its way can be asked for again.
+	phasePause = time.Second
+	// restartExtra is added to the deadtime that we announce before a restart.
+	restartExtra = 30 * time.Second
+	// emergencyAfter limits a shutdown.
+	emergencyAfter = 60 * time.Minute
+	// partitionRestart is how long after a healed partition legacy mode restarts.
+	partitionRestart = 2 * time.Second
+)
+
+// ending is how far the end of the daemon has come.
+type ending struct {
+	asked       bool // a shutdown was asked for
+	restart     bool
+	quick       bool // keeping resources
+	quickWaits  bool // for a job to end
+	silent      bool // fenced: nothing is sent any more but shutdone
+	phase       int  // 0 not begun, 1 waits for the clients' turn, 2 clients stop, 3 last pause
+	phaseAt     time.Time
+	emergencyAt time.Time
+	over        bool
+}
+
+func (n *ending) begun() bool { return n.asked || n.silent }
+
+// shutdown begins the orderly end (hb_initiate_shutdown). Before communication is up nothing is
+// held, so that nothing has to be waited for.
+func (e *Engine) shutdown(restart bool) {
+	if e.end.silent || e.end.quick {
+		return
+	}
+	e.end.asked = true
+	e.end.restart = e.end.restart || restart
+	e.reqnodesAt = time.Time{}
+	if e.end.emergencyAt.IsZero() {
+		e.end.emergencyAt = e.now.Add(emergencyAfter)
+	}
+	if !restart {
+		e.sendStatus()
+	}
+	if e.cfg.Unmanaged {
+		if e.end.phase == 0 {
+			e.stopClients()
+		}
+		return
+	}
+	e.rsc.Close()
+}
+
+// fence is for a node that has not run for so long that the others have declared it dead and taken
+// over what it holds. It lets go of everything, silently (a heartbeat would make the others
+// believe in a healed partition), and starts anew.
+func (e *Engine) fence() {
+	e.log(Warn, "node "+e.cfg.Node+": is dead")
+	e.log(Error, "No local heartbeat. Forcing restart.")
+	e.log(Info, "See URL: http://linux-ha.org/wiki/FAQ#No_Local_Heartbeat")
+	e.end.silent, e.end.asked, e.end.restart = true, true, true
+	e.end.emergencyAt = e.now.Add(emergencyAfter)
+	if e.cfg.Unmanaged {
+		e.stopClients()
+		return
+	}
+	e.dropJobs()
+	e.rsc.Fence()
+}
+
+// shutDone is called when our shutdone has been sent: all is released.
+func (e *Engine) shutDone() {
+	if e.end.phase != 0 {
+		return
+	}
+	if e.end.silent {
+		e.stopClients()
+		return
+	}
+	e.end.phase = 1
+	e.end.phaseAt = e.now.Add(phasePause)
+}
+
+// stopClients is phase 0 of hb_mcp_final_shutdown.
+func (e *Engine) stopClients() {
+	e.end.phase = 2
+	e.end.phaseAt = time.Time{}
+	e.sendStatus()
+	e.emit(StopClients{})
+}
+
+// clientsStopped is phase 1.
+func (e *Engine) clientsStopped() {
+	if e.end.phase != 2 {
+		return
+	}
+	e.end.phase = 3
+	if e.end.silent {
+		e.finish()
+		return
+	}
+	if e.end.restart {
+		e.deadtime += restartExtra
+		e.sendStatus()
+	}
+	e.sendStatus()
+	e.end.phaseAt = e.now.Add(phasePause)
+}
+
+// endTimers goes on with a shutdown.
+func (e *Engine) endTimers() {
+	if due(e.end.phaseAt, e.now) {
+		e.end.phaseAt = time.Time{}
+		switch e.end.phase {
+		case 1:
+			e.stopClients()
+		case 3:
+			e.finish()
+		}
+	}
+	if due(e.end.emergencyAt, e.now) {
+		e.log(Crit, "Emergency Shutdown: Attempting to kill everything ourselves")
+		e.exit(Exit{Code: 100})
+	}
+}
+
+// finish is phase 2 and the end.
+func (e *Engine) finish() {
+	e.log(Info, e.cfg.Node+" Heartbeat shutdown complete.")
+	if !e.end.restart {
+		e.exit(Exit{})
+		return
+	}
+	e.log(Info, "Heartbeat restart triggered.")
+	e.log(Info, "Restarting heartbeat.")
+	e.log(Info, "Performing heartbeat restart exec.")
+	x := Exit{Restart: true}
+	switch {
+	case e.end.quick:
+		x.Quick, x.Held = true, e.rsc.Held()
+	case !e.end.silent:
+		x.Wait = (e.cfg.Deadtime + time.Second - 1).Truncate(time.Second) + time.Second
+	}
+	e.exit(x)
+}
+
+func (e *Engine) exit(x Exit) {
+	e.emit(x)
+	e.end.over = true
+}
+
+// reread takes new configuration: keys at once, a changed ha.cf by a restart that keeps the
+// resources.
+func (e *Engine) reread(in Reread) {
+	switch {
+	case in.ConfigChanged:
+		if e.end.begun() {
+			return
+		}
+		if in.Ring != nil {
+			e.ring = in.Ring
+		}
+		e.end.quickWaits = true
+		e.quickIfDue()
+	case in.Ring != nil:
+		e.log(Info, "Rereading authentication file.")
+		e.ring = in.Ring
+	default:
+		e.log(Info, "Configuration unchanged.")
+	}
+}
+
+// quickIfDue begins the restart that keeps resources, once no job is under way that it would
+// cut short.
+func (e *Engine) quickIfDue() {
+	if !e.end.quickWaits || len(e.jobs) > 0 || len(e.queue) > 0 || e.end.begun() {
+		return
+	}
+	e.end.quickWaits = false
+	e.end.asked, e.end.restart, e.end.quick = true, true, true
+	e.end.emergencyAt = e.now.Add(emergencyAfter)
+	e.rsc.CloseKeeping()
+	e.sendStatus()
+	e.stopClients()
+}

@@ -1,0 +1,173 @@
+package takeover
+
+import (
+	"time"
+
+	"github.com/systole-ha/systole/pkg/hamsg"
+)
+
+// Death is what is known about a normal node that has been declared dead.
+type Death struct {
+	Node string
+	// Heard says that packets of it have come since it was last declared dead.
+	Heard bool
+	// HasResources is legacy mode's guess: it may hold something.
+	HasResources bool
+	// Stonith sends the cluster the outcome of a reset: n_stnth or unneeded.
+	Stonith func(result string)
+}
+
+// Dead recovers what a dead node held (hb_rsc_recover_dead_resources).
+func (m *Machine) Dead(d Death) {
+	if m.cfg.Unmanaged {
+		return
+	}
+	defer m.watch()
+	if m.standby != NotStandby {
+		m.host.Info("Cancelling pending standby operation")
+		m.standby = NotStandby
+		m.standbyUntil = time.Time{}
+		if !m.peerStable && m.held == All {
+			m.peerStable = true
+		}
+		m.closeIfDue()
+	}
+	m.conflictAt = time.Time{}
+	if m.closing {
+		m.settleForDead()
+		return
+	}
+	m.needFailback = true
+	clean := d.Heard && (m.Nice() && m.peer == None || !m.Nice() && !d.HasResources)
+	if !clean {
+		d.Stonith("n_stnth")
+		m.host.Warn("No STONITH device configured.")
+		m.host.Warn("Shared disks are not protected.")
+		m.takeoverFrom(d.Node)
+		return
+	}
+	m.host.Info("Dead node " + d.Node + " gave up resources.")
+	d.Stonith("unneeded")
+	switch {
+	case !m.Nice():
+		m.takeoverFrom(d.Node)
+	case m.held == All:
+		m.peerStable = true
+	default:
+		if !m.held.Has(Local) {
+			m.requestOurs(true)
+		}
+		if !m.held.Has(Foreign) {
+			m.takeoverFrom(d.Node)
+		}
+	}
+}
+
+// takeoverFrom takes all groups, now that a node has left or died (takeover_from_node).
+func (m *Machine) takeoverFrom(node string) {
+	if m.closing {
+		m.host.Info("Resource takeover cancelled - shutdown in progress.")
+		m.closeIfDue()
+		return
+	}
+	m.host.Info("Resources being acquired from " + node + ".")
+	if m.Nice() {
+		m.held |= Foreign
+		m.peer = None
+		m.peerStable = true
+		m.takingOver = true
+	}
+	m.host.NotifyDead(node)
+	m.requestOurs(true)
+}
+
+// NotificationEnded tells the machine that the notification of a dead node has run. If its
+// report (resource info=mach_down) does not follow, the takeover is given up as finished, so
+// that a broken script cannot hold up a later shutdown.
+func (m *Machine) NotificationEnded() {
+	if m.takingOver {
+		m.silentEnd = m.host.Now().Add(machDownGrace)
+	}
+}
+
+// JobEnded tells the machine that a job has ended; name is the original's name of the child.
+// allAlive is false if some normal node is dead.
+func (m *Machine) JobEnded(name string, allAlive bool) {
+	switch {
+	case name == "req_our_resources" || name == "ip-request-resp":
+		m.localDone = true
+		m.announce(name)
+	case name == "status" && !m.Nice() && !allAlive:
+		m.foreignDone = true
+		m.announce(name)
+	}
+}
+
+// Idle is to be called when a job has ended and what waited has been started.
+func (m *Machine) Idle() {
+	m.settle()
+	m.closeIfDue()
+	m.watch()
+}
+
+// Deadline is when [Machine.Tick] is due; ok is false if nothing is waited for.
+func (m *Machine) Deadline() (at time.Time, ok bool) {
+	for _, t := range []time.Time{m.standbyUntil, m.failbackAt, m.localTakeoverDue(), m.silentEnd, m.conflictAt, m.closeAt, m.resyncAt} {
+		if !t.IsZero() && (!ok || t.Before(at)) {
+			at, ok = t, true
+		}
+	}
+	return at, ok
+}
+
+// localTakeoverDue is when a node that has heard of resources stops waiting for its peer.
+func (m *Machine) localTakeoverDue() time.Time {
+	if m.state == Received && m.localTakeoverSet && m.Nice() {
+		return m.localTakeoverAt
+	}
+	return time.Time{}
+}
+
+// Tick does what is due at now.
+func (m *Machine) Tick() {
+	now := m.host.Now()
+	due := func(t time.Time) bool { return !t.IsZero() && !now.Before(t) }
+	if due(m.standbyUntil) {
+		m.standbyUntil = time.Time{}
+		m.peerStable = true
+		m.standby = NotStandby
+		m.host.Warn("No reply to standby request.  Standby request cancelled.")
+		m.settle()
+		m.closeIfDue()
+	}
+	if due(m.localTakeoverDue()) {
+		m.state = Stable
+		m.requestOurs(false)
+		m.host.Info("local resource transition completed.")
+		m.sendHeld(true, "")
+		m.audit()
+	}
+	if due(m.failbackAt) {
+		m.failback()
+	}
+	if due(m.silentEnd) {
+		m.silentEnd = time.Time{}
+		if m.takingOver {
+			m.host.Fail("rc.d/status has ended without a report of mach_down: takeover taken as complete.")
+			m.takingOver = false
+			m.Idle()
+		}
+	}
+	if due(m.closeAt) {
+		m.closeAnyway()
+	}
+	if due(m.resyncAt) {
+		m.resyncAt = time.Time{}
+		m.host.Send(hamsg.New(hamsg.TStarting))
+	}
+	if due(m.conflictAt) {
+		m.conflictAt = time.Time{}
+		m.conflictLost()
+	}
+	m.watch()
+}

@@ -1,0 +1,180 @@
+package takeover
+
+import (
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/systole-ha/systole/pkg/hamsg"
+)
+
+// ask is ask_for_resources of hb_resource.c: one message of a standby exchange. Sets are named
+// from the viewpoint of the node that gives.
+func (m *Machine) ask(msg *hamsg.Msg, from string) {
+	if !m.Nice() {
+		m.host.Info("Standby mode only implemented when nice_failback on")
+		return
+	}
+	if m.state == Shutdown {
+		return
+	}
+	set := All
+	if msg.Has(hamsg.FResources) {
+		set = m.parseHold(msg.Get(hamsg.FResources))
+	}
+	if !msg.Has(hamsg.FComment) {
+		m.host.Fail("Received standby message without info/from")
+		return
+	}
+	word := msg.Get(hamsg.FComment)
+	now := m.host.Now()
+	if !m.standbyUntil.IsZero() && now.Before(m.standbyUntil) && strings.EqualFold(word, "me") {
+		left := (m.standbyUntil.Sub(now) + time.Second - 1) / time.Second
+		m.host.Warn("Standby in progress- new request from " + from + " ignored [" + strconv.Itoa(int(left)) + " seconds left]")
+		return
+	}
+	us := from == m.cfg.Node
+	understood := true
+	switch m.standby {
+	case NotStandby:
+		understood = m.askIdle(word, set, from, us)
+	case StandbyMe:
+		understood = m.askGiving(word, set, from, us)
+	case StandbyOther:
+		understood = m.askAnswered(word, set, from, us)
+	case StandbyDone:
+		understood = m.askFinishing(word, set, us)
+	}
+	if !understood {
+		m.host.Fail("Ignored standby message '" + word + "' from " + from + " in state " + digit(uint8(m.standby)))
+	}
+	m.settle()
+	m.closeIfDue()
+}
+
+// askIdle begins an exchange.
+func (m *Machine) askIdle(word string, set Hold, from string, us bool) bool {
+	switch {
+	case !m.peerStable:
+		m.host.Warn("standby message [" + word + "] from " + from + " ignored.  Other side is in flux.")
+		return true
+	case m.state != Stable:
+		m.host.Warn("standby message [" + word + "] from " + from + " ignored.  local resources in flux.")
+		return true
+	case !strings.EqualFold(word, "me"):
+		return false
+	}
+	m.host.Info(from + " wants to go standby [" + set.String() + "]")
+	m.peerStable = false
+	if us {
+		m.standbySet = set
+		m.standbyUntil = m.host.Now().Add(standbyReply)
+		m.standby = StandbyMe
+		return true
+	}
+	m.standby = StandbyOther
+	m.host.Send(askMessage(set, "other"))
+	m.standbyUntil = m.host.Now().Add(standbyWork)
+	return true
+}
+
+// askGiving is for the node that gives.
+func (m *Machine) askGiving(word string, set Hold, from string, us bool) bool {
+	switch {
+	case !us:
+		m.standbySet = set
+		m.standbyUntil = m.host.Now().Add(standbyWork)
+		if !strings.EqualFold(word, "other") {
+			return false
+		}
+		m.host.Info("standby: " + from + " can take our " + set.String() + " resources")
+		m.move(false, set)
+		return true
+	case strings.EqualFold(word, "done"):
+		m.host.Info("Local standby process completed [" + set.String() + "].")
+		m.standby = StandbyDone
+		m.held &^= m.standbySet
+		m.standbyUntil = m.host.Now().Add(standbyWork)
+		return true
+	}
+	return false
+}
+
+// askAnswered is for the node that is to take, until the giver is done.
+func (m *Machine) askAnswered(word string, set Hold, from string, us bool) bool {
+	switch {
+	case us && strings.EqualFold(word, "other"):
+		m.standbySet = set
+		return true
+	case !strings.EqualFold(word, "done"):
+		return false
+	}
+	m.standbyUntil = m.host.Now().Add(standbyWork)
+	if us {
+		return false
+	}
+	m.standbySet = set
+	m.host.Info("standby: acquire [" + set.String() + "] resources from " + from)
+	m.move(true, set)
+	m.standby = StandbyDone
+	return true
+}
+
+// askFinishing is for both nodes, when the giver is done.
+func (m *Machine) askFinishing(word string, set Hold, us bool) bool {
+	if word != "done" {
+		return false
+	}
+	m.standbyUntil = time.Time{}
+	m.standby = NotStandby
+	if !us {
+		m.host.Info("Other node completed standby takeover of " + set.String() + " resources.")
+		m.sendHeld(true, "")
+		return true
+	}
+	m.standbySet = set
+	m.host.Info("Standby resource acquisition done [" + set.String() + "].")
+	if m.cfg.Failback == On {
+		m.localDone = true
+		m.announce("auto_failback")
+	}
+	m.held |= set.Other()
+	m.sendHeld(true, "")
+	return true
+}
+
+// move is go_standby: give or take the groups of a set, which the giver's viewpoint names.
+func (m *Machine) move(take bool, set Hold) {
+	mv := Move{Take: take, Set: set, Report: m.standbySet}
+	if take {
+		mv.Set = set.Other()
+	} else {
+		m.peerStable = false
+		m.held &^= set
+		m.sendHeld(false, "standby")
+	}
+	m.host.Move(mv)
+}
+
+func askMessage(set Hold, word string) *hamsg.Msg {
+	return hamsg.New(hamsg.TAskResources).Add(hamsg.FResources, set.String()).Add(hamsg.FComment, word)
+}
+
+// failback asks the peer to take its groups back, if they were taken over while it was away
+// (PerformAutoFailback).
+func (m *Machine) failback() {
+	m.failbackAt = time.Time{}
+	if m.closing || !m.held.Has(Foreign) || !m.needFailback || m.cfg.Failback != On {
+		m.needFailback = false
+		m.closeIfDue()
+		return
+	}
+	if m.standby != NotStandby || !m.peerStable || m.state != Stable {
+		m.host.Debug("Auto failback delayed.")
+		m.failbackAt = m.host.Now().Add(failbackRetry)
+		return
+	}
+	m.standbySet = Foreign
+	m.host.Send(askMessage(Foreign, "me"))
+	m.needFailback = false
+}
