@@ -1,0 +1,143 @@
+// Package authkeys reads /etc/ha.d/authkeys: the keys that messages are signed and checked with.
+// Grammar and choice of the signing key are auth.c's (spec/heartbeat-config.md, 9).
+package authkeys
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/systole-ha/systole/pkg/diag"
+	"github.com/systole-ha/systole/pkg/hbauth"
+)
+
+// maxKey is the highest key number.
+const maxKey = 15
+
+const space = " \t\n\v\f\r"
+
+// CheckMode says what is wrong with the file's permissions: nobody but owner and group's writers
+// may read it. Execute and write bits do not matter, as in the original.
+func CheckMode(file string, mode uint32) diag.List {
+	var l diag.List
+	if mode&0o044 != 0 {
+		l.Errorf(diag.Pos{File: file}, "", "mode 600", "mode %03o lets others read the keys", mode&0o777)
+		l[0].Wire = fmt.Sprintf("Bad permissions on keyfile [%s], 600 recommended.", file)
+	}
+	return l
+}
+
+// Parse reads the file. The ring is nil unless the file is without errors.
+//
+// The signing key is chosen where a key line's number equals that of the latest auth line before
+// it, so "auth N" has to come first; the last such line wins.
+func Parse(file string, text []byte) (*hbauth.Ring, diag.List) {
+	p := parser{file: file, keys: map[int]hbauth.Key{}, selected: -1, wanted: -1}
+	for n, line := range strings.Split(string(text), "\n") {
+		p.line(n+1, line)
+	}
+	whole := diag.Pos{File: file}
+	switch {
+	case p.selected >= 0:
+	case p.wanted < 0:
+		p.fail(whole, "", "a line \"auth N\" before the key lines", fmt.Sprintf("Missing auth directive in keyfile [%s]", file), "no auth line")
+	default:
+		p.fail(p.wantedAt, "auth", "key line N after \"auth N\"", fmt.Sprintf("Auth Key [%d] not found in keyfile [%s]", p.wanted, file), "no key %d below", p.wanted)
+	}
+	if errs, _ := p.problems.Count(); errs > 0 {
+		return nil, p.problems
+	}
+	ring, err := hbauth.NewRing(p.keys, p.selected)
+	if err != nil {
+		p.fail(whole, "", "", "", "%v", err)
+	}
+	return ring, p.problems
+}
+
+type parser struct {
+	file     string
+	keys     map[int]hbauth.Key
+	selected int
+	wanted   int // of the latest auth line
+	wantedAt diag.Pos
+	problems diag.List
+}
+
+func (p *parser) line(n int, line string) {
+	indent := len(line) - len(strings.TrimLeft(line, space))
+	text := line[indent:]
+	pos := diag.Pos{File: p.file, Line: n, Col: indent + 1}
+	if text == "" || text[0] == '#' {
+		return
+	}
+	if text[0] == 'a' {
+		number, _, ok := scanInt(strings.TrimPrefix(text, "auth"))
+		if !strings.HasPrefix(text, "auth") || !ok {
+			p.fail(pos, "", "auth NUMBER", fmt.Sprintf("Invalid auth line [%s\n] in %s", text, p.file), "bad line %q", text)
+			return
+		}
+		p.wanted, p.wantedAt = number, pos
+		return
+	}
+	p.key(pos, text)
+}
+
+func (p *parser) key(pos diag.Pos, text string) {
+	number, rest, ok := scanInt(text)
+	words := strings.Fields(rest)
+	if !ok || len(words) == 0 {
+		p.fail(pos, "", "NUMBER METHOD [KEY]", fmt.Sprintf("Auth line [%s\n] is invalid.", text), "bad line %q", text)
+		return
+	}
+	if number < 0 || number > maxKey {
+		p.fail(pos, "", "a key number from 0 to 15", fmt.Sprintf("Invalid authnum [%d] in %s", number, p.file), "bad key number %d", number)
+		return
+	}
+	method, ok := hbauth.ParseMethod(words[0])
+	if !ok {
+		p.fail(pos, "", "crc, md5 or sha1", fmt.Sprintf("Invalid authtype [%s]", words[0]), "no method %q", words[0])
+		return
+	}
+	key := hbauth.Key{Method: method}
+	switch {
+	case method.NeedsText() && len(words) < 2:
+		p.fail(pos, words[0], "a key after the method", fmt.Sprintf("Auth method [%s] requires a key", words[0]), "no key given")
+		return
+	case !method.NeedsText() && len(words) > 1:
+		p.fail(pos, words[0], "no key after crc", fmt.Sprintf("info: Auth method [%s] doesn't use a key", words[0]), "a key is given, but the method has none")
+		return
+	case len(words) > 1:
+		key.Text = words[1]
+	}
+	p.keys[number] = key
+	if number == p.wanted {
+		p.selected = number
+	}
+}
+
+// scanInt reads a number as scanf's %d does and returns what follows.
+func scanInt(s string) (n int, rest string, ok bool) {
+	s = strings.TrimLeft(s, space)
+	digits := s
+	if s != "" && (s[0] == '-' || s[0] == '+') {
+		digits = s[1:]
+	}
+	end := 0
+	for end < len(digits) && digits[end] >= '0' && digits[end] <= '9' {
+		if n < 1<<30 {
+			n = n*10 + int(digits[end]-'0')
+		}
+		end++
+	}
+	if end == 0 {
+		return 0, s, false
+	}
+	if s[0] == '-' {
+		n = -n
+	}
+	return n, digits[end:], true
+}
+
+func (p *parser) fail(pos diag.Pos, directive, want, wire, format string, args ...any) {
+	p.problems.Errorf(pos, directive, want, format, args...)
+	p.problems[len(p.problems)-1].Wire = wire
+}

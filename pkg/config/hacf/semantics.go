@@ -1,0 +1,154 @@
+package hacf
+
+import (
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/systole-ha/systole/pkg/diag"
+)
+
+// builtin is what the original has before it reads a line.
+func (p *parser) builtin() {
+	p.cfg.RTPrio = 1
+	p.cfg.UDPPort = p.host.HAClusterPort
+	if p.cfg.UDPPort == 0 {
+		p.cfg.UDPPort = 694
+	}
+}
+
+// defaults applies the default of each directive that was not given, in table order.
+func (p *parser) defaults() {
+	for _, d := range directives {
+		if _, given := p.recorded[d.name]; given || d.def == "" {
+			continue
+		}
+		d.set(p, d, word{text: d.def, pos: diag.Pos{File: p.cfg.File}})
+		p.recorded[d.name] = d.def
+	}
+}
+
+// semantics makes the checks that need the whole file, in the original's order (config.c's
+// init_config). sound says that the lines had no errors: the original stops before these checks
+// otherwise, so their texts are not what it would have logged.
+func (p *parser) semantics(sound bool) {
+	c := p.cfg
+	whole := diag.Pos{File: c.File}
+	fail := func(pos diag.Pos, directive, want, wire, format string, args ...any) {
+		if !sound {
+			wire = ""
+		}
+		p.fail(pos, directive, want, wire, format, args...)
+	}
+	if len(c.Media) == 0 {
+		fail(whole, "", "bcast, ucast, mcast or serial", "No heartbeat media defined", "no heartbeat media")
+	}
+	if !p.warntime {
+		c.Warntime = c.Deadtime / 2 / time.Millisecond * time.Millisecond
+		p.recorded["warntime"] = millis(c.Warntime)
+	}
+	if len(c.Nodes) == 0 {
+		fail(whole, "", "node NAME NAME", "no nodes defined", "no nodes")
+	} else if p.host.Node != "" && !p.hasNode(p.host.Node) {
+		fail(c.Nodes[0].Pos, "node", "this machine's name among the nodes",
+			fmt.Sprintf("ERROR: Current node [%s] not in configuration!\n", p.host.Node)+
+				"info: By default, cluster nodes are named by `uname -n` and must be declared with a 'node' directive in the ha.cf file.\n"+
+				"info: See also: http://linux-ha.org/wiki/Ha.cf#node_directive",
+			"this machine is %q, which is no node", p.host.Node)
+	}
+	p.times(fail)
+	p.recorded["udpport"] = strconv.Itoa(c.UDPPort)
+	if c.Failback == Legacy {
+		p.warn(p.placeOf("auto_failback"), "auto_failback", "auto_failback on",
+			"Deprecated 'legacy' auto_failback option selected.\nPlease convert to 'auto_failback on'.\nSee documentation for conversion details.",
+			"legacy is deprecated")
+	}
+	p.logging(fail)
+	if c.Autojoin != "none" && c.Autojoin != "" {
+		fail(p.placeOf("autojoin"), "autojoin", "none",
+			"R1 style resource management conflicts with  autojoin set\nYou need either unset autojoin or enable crm", "%s does not go with haresources", c.Autojoin)
+	}
+}
+
+func (p *parser) times(fail func(diag.Pos, string, string, string, string, ...any)) {
+	c := p.cfg
+	ms := func(d time.Duration) int64 { return d.Milliseconds() }
+	if c.Deadtime <= 2*c.Keepalive {
+		fail(p.placeOf("deadtime"), "deadtime", "more than twice keepalive",
+			fmt.Sprintf("Dead time [%d] is too small compared to keeplive [%d]", ms(c.Deadtime), ms(c.Keepalive)), "%v is too small for keepalive %v", c.Deadtime, c.Keepalive)
+	}
+	if !p.initdead {
+		switch {
+		case c.Deadtime > 10*time.Second:
+			c.Initdead = c.Deadtime
+		case c.Deadtime < 6*time.Second:
+			c.Initdead = 12 * time.Second
+		default:
+			c.Initdead = 2 * c.Deadtime
+		}
+		p.recorded["initdead"] = millis(c.Initdead)
+	}
+	switch {
+	case c.Initdead < c.Deadtime:
+		fail(p.placeOf("initdead"), "initdead", "at least deadtime",
+			fmt.Sprintf("Initial dead time [%d] is smaller than deadtime [%d]", ms(c.Initdead), ms(c.Deadtime)), "%v is smaller than deadtime %v", c.Initdead, c.Deadtime)
+	case c.Initdead < 10*time.Second:
+		p.warn(p.placeOf("initdead"), "initdead", "at least 10 seconds",
+			fmt.Sprintf("Initial dead time [%d ms] may be too small!\ninfo: Initial dead time accounts for slow network startup time\ninfo: It should be >= deadtime and >= 10 seconds", ms(c.Initdead)),
+			"%v may be too small for a slow network's start", c.Initdead)
+	}
+	if !p.deadping {
+		c.Deadping = c.Deadtime
+		p.recorded["deadping"] = millis(c.Deadping)
+	} else if c.Deadping <= 2*c.Keepalive {
+		fail(p.placeOf("deadping"), "deadping", "more than twice keepalive",
+			fmt.Sprintf("Ping dead time [%d] is too small compared to keeplive [%d]", ms(c.Deadping), ms(c.Keepalive)), "%v is too small for keepalive %v", c.Deadping, c.Keepalive)
+	}
+}
+
+// logging is check_logd_usage: a file without any destination means the logging daemon.
+func (p *parser) logging(fail func(diag.Pos, string, string, string, string, ...any)) {
+	c := p.cfg
+	whole := diag.Pos{File: c.File}
+	some := p.logs || p.syslog()
+	switch {
+	case !some && !p.useLogd:
+		p.warn(whole, "", "logfile, debugfile or logfacility", "info: No log entry found in ha.cf -- use logd", "no log destination; syslog's daemon facility is used")
+		c.LogFacility = "daemon"
+	case !some && !c.UseLogd:
+		fail(p.placeOf("use_logd"), "use_logd", "logfile, debugfile or logfacility", "No log entry found in ha.cf and use_logd is set to off", "no log destination at all")
+	case some && !c.UseLogd: // what the original says of every such file is the daemon's to say
+	case some:
+		what := "logfile/debugfile"
+		if p.syslog() {
+			what += "/logfacility"
+		}
+		p.warn(p.placeOf("use_logd"), "use_logd", "", fmt.Sprintf("logd is enabled but %s is still configured in ha.cf", what), "%s is still configured", what)
+	}
+	if p.syslog() {
+		for _, name := range []string{"logfile", "debugfile"} {
+			if _, ok := p.recorded[name]; !ok {
+				p.recorded[name] = "/dev/null"
+			}
+		}
+	}
+}
+
+func (p *parser) hasNode(name string) bool {
+	for _, n := range p.cfg.Nodes {
+		if n.Name == name {
+			return true
+		}
+	}
+	return false
+}
+
+// placeOf is where a directive was given first, or the file.
+func (p *parser) placeOf(directive string) diag.Pos {
+	if pos, ok := p.seen[directive]; ok {
+		return pos
+	}
+	return diag.Pos{File: p.cfg.File}
+}
+
+func millis(d time.Duration) string { return strconv.FormatInt(d.Milliseconds(), 10) + "ms" }
