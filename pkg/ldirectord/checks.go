@@ -1,0 +1,143 @@
+package ldirectord
+
+import (
+	"context"
+	"fmt"
+	"runtime/debug"
+	"slices"
+	"sync"
+	"syscall"
+
+	"github.com/systole-ha/systole/pkg/check"
+	"github.com/systole-ha/systole/pkg/config/ldirectordcf"
+	"github.com/systole-ha/systole/pkg/director"
+)
+
+// checks runs checks, each in a goroutine that ends with its check. Only the owner calls its
+// methods.
+type checks struct {
+	checker func(service string) check.Checker
+	log     *Log
+	ctx     context.Context
+	group   *sync.WaitGroup
+	events  chan<- checked
+
+	limit   int // of checks at a time: one takes up to two descriptors
+	running int
+	cancels map[checkID]context.CancelFunc // of those under way that somebody waits for
+	waiting []queued
+}
+
+// checkID names a check among those of all directors of a server.
+type checkID struct {
+	generation int
+	id         uint64
+}
+
+// checked is the answer to a check.
+type checked struct {
+	id     checkID
+	result check.Result
+}
+
+type queued struct {
+	id    checkID
+	check director.StartCheck
+}
+
+// Descriptors that checks leave to others.
+const reservedFiles = 128
+
+func newChecks(checker func(string) check.Checker, log *Log) *checks {
+	c := &checks{checker: checker, log: log, limit: 4096, cancels: map[checkID]context.CancelFunc{}}
+	var files syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &files); err == nil && files.Cur < 1<<20 {
+		c.limit = max(8, (int(files.Cur)-reservedFiles)/2)
+	}
+	return c
+}
+
+// start begins a check, or keeps it until another has ended if there are too many. Each server
+// has one at a time, so that hung servers delay others only when descriptors run out.
+func (c *checks) start(id checkID, a director.StartCheck) {
+	if c.running >= c.limit {
+		c.waiting = append(c.waiting, queued{id, a})
+		return
+	}
+	c.running++
+	spec := check.SpecOf(a.Virtual, a.Real)
+	if a.Connect {
+		spec = spec.AsConnect(a.Virtual)
+	}
+	c.log.Debugf(2, "Checking %s: real server=%s (virtual=%s)", checkName(a), a.Real.ID, a.Virtual.ID())
+	ctx, cancel := context.WithTimeout(c.ctx, a.Timeout)
+	c.cancels[id] = cancel
+	checker := c.checker(spec.Service)
+	c.group.Go(func() {
+		defer cancel()
+		r := guard(checker, ctx, spec, c.log)
+		word := "Disabled real"
+		if r.Up {
+			word = "Enabled  real"
+		}
+		c.log.Debugf(2, "%s server=%s (virtual=%s) %s", word, a.Real.ID, a.Virtual.ID(), r.Reason)
+		select {
+		case c.events <- checked{id, r}:
+		case <-c.ctx.Done():
+		}
+	})
+}
+
+// guard keeps a checker's panic in; it counts as a failed check.
+func guard(checker check.Checker, ctx context.Context, spec check.Spec, log *Log) (r check.Result) {
+	defer func() {
+		if p := recover(); p != nil {
+			log.Printf("ERROR: check %s of %s failed: %v", spec.Service, spec.Addr, p)
+			log.Print(string(debug.Stack()))
+			r = check.Result{Reason: fmt.Sprintf("checker failed: %v", p)}
+		}
+	}()
+	return checker.Check(ctx, spec)
+}
+
+// ended takes note that a check has answered, and starts one that waits.
+func (c *checks) ended(id checkID) {
+	delete(c.cancels, id)
+	c.running--
+	if len(c.waiting) > 0 && c.running < c.limit {
+		next := c.waiting[0]
+		c.waiting = c.waiting[1:]
+		c.start(next.id, next.check)
+	}
+}
+
+// cancel ends a check that nobody waits for.
+func (c *checks) cancel(id checkID) {
+	if end := c.cancels[id]; end != nil {
+		end()
+		delete(c.cancels, id)
+		return
+	}
+	c.waiting = slices.DeleteFunc(c.waiting, func(q queued) bool { return q.id == id })
+}
+
+func (c *checks) cancelAll() {
+	for _, end := range c.cancels {
+		end()
+	}
+	clear(c.cancels)
+	c.waiting = nil
+}
+
+// checkName is how the original's debug output calls a check.
+func checkName(a director.StartCheck) string {
+	switch {
+	case a.Connect:
+		return "combined-connect"
+	case a.Virtual.CheckType == ldirectordcf.Combined:
+		return "combined-negotiate"
+	case a.Virtual.CheckType == ldirectordcf.Connect && a.Virtual.Protocol == "udp":
+		return "connect (ping)"
+	}
+	return a.Virtual.CheckType.String()
+}

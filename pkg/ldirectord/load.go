@@ -1,0 +1,161 @@
+package ldirectord
+
+import (
+	"context"
+	"crypto/md5"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/systole-ha/systole/pkg/config/ldirectordcf"
+	"github.com/systole-ha/systole/pkg/diag"
+	"github.com/systole-ha/systole/pkg/ipvs"
+)
+
+// File is a configuration file as it was read.
+type File struct {
+	Config   *ldirectordcf.Config // never nil; fit for use if Err is nil
+	Err      error                // why the file cannot be used: *ConfigError
+	Warnings []string             // lines in the original's form
+	stamp    stamp
+}
+
+// ConfigError is what is wrong with a configuration file.
+type ConfigError struct {
+	// Lines are the original's messages, "Error [PID] reading file FILE at line N: TEXT", each
+	// followed by one of ours that says where in the line and what would be accepted.
+	Lines []string
+}
+
+// Error joins the lines.
+func (e *ConfigError) Error() string { return strings.Join(e.Lines, "\n") }
+
+// stamp tells two states of a file apart.
+type stamp struct {
+	mtime time.Time
+	sum   [md5.Size]byte
+}
+
+// LoadOptions are the circumstances of reading a configuration.
+type LoadOptions struct {
+	Debug    bool                // ldirectord -d: the log file is not tested
+	Getenv   func(string) string // nil: os.Getenv
+	Resolver *net.Resolver       // nil: the system's
+}
+
+// How long one name of a configuration may take to resolve.
+const lookupLimit = 10 * time.Second
+
+// Load reads an instance's configuration. Names in it are resolved, which may take time.
+func Load(ctx context.Context, in Instance, o LoadOptions) File {
+	pid := os.Getpid()
+	text, err := os.ReadFile(in.Path)
+	if err != nil {
+		return File{
+			Config: &ldirectordcf.Config{File: in.Config},
+			Err:    &ConfigError{Lines: []string{fmt.Sprintf("Error [%d]: can not open file %s", pid, in.Config)}},
+		}
+	}
+	f := File{stamp: stamp{sum: md5.Sum(text)}}
+	if info, err := os.Stat(in.Path); err == nil {
+		f.stamp.mtime = info.ModTime()
+	}
+	config, problems := ldirectordcf.Parse(in.Config, text, o.parser(ctx))
+	f.Config = config
+	var errors []string
+	for _, p := range problems {
+		line := original(p, pid, in.Config)
+		if p.Sev == diag.Warning {
+			f.Warnings = append(f.Warnings, line)
+			continue
+		}
+		errors = append(errors, line)
+		if own := p.String(); !strings.HasSuffix(own, p.Wire) || p.Want != "" {
+			errors = append(errors, own)
+		}
+	}
+	if len(errors) > 0 {
+		f.Err = &ConfigError{Lines: errors}
+	}
+	return f
+}
+
+// original is a problem in the words of the original (config_error, config_warn).
+func original(p diag.Problem, pid int, file string) string {
+	kind := "Error"
+	if p.Sev == diag.Warning {
+		kind = "Warning"
+	}
+	text := p.Wire
+	if text == "" {
+		text = p.Msg
+		if p.Directive != "" {
+			text = p.Directive + ": " + text
+		}
+	}
+	if p.Pos.Line == 0 {
+		return fmt.Sprintf("%s [%d]: %s", kind, pid, text)
+	}
+	return fmt.Sprintf("%s [%d] reading file %s at line %d: %s", kind, pid, file, p.Pos.Line, text)
+}
+
+// parser gives the parser its view of the machine.
+func (o LoadOptions) parser(ctx context.Context) ldirectordcf.Options {
+	getenv := o.Getenv
+	if getenv == nil {
+		getenv = os.Getenv
+	}
+	resolver := o.Resolver
+	if resolver == nil {
+		resolver = net.DefaultResolver
+	}
+	host := getenv("HOSTNAME")
+	if host == "" {
+		host, _ = os.Hostname()
+	}
+	return ldirectordcf.Options{
+		LookupHost: func(name string, family ipvs.Family) (netip.Addr, error) {
+			network := "ip4"
+			if family == ipvs.IPv6 {
+				network = "ip6"
+			}
+			ctx, cancel := context.WithTimeout(ctx, lookupLimit)
+			defer cancel()
+			addrs, err := resolver.LookupNetIP(ctx, network, name)
+			if err != nil {
+				return netip.Addr{}, err
+			}
+			return addrs[0].Unmap(), nil
+		},
+		LookupPort: func(name, proto string) (uint16, error) {
+			protos := []string{proto}
+			if proto == "" {
+				protos = []string{"tcp", "udp"}
+			}
+			var err error
+			for _, p := range protos {
+				var port int
+				if port, err = resolver.LookupPort(ctx, p, name); err == nil {
+					return uint16(port), nil
+				}
+			}
+			return 0, err
+		},
+		Writable: func(path string) error {
+			f, err := os.OpenFile(path, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o666)
+			if err != nil {
+				return err
+			}
+			return f.Close()
+		},
+		DirExists: func(path string) bool {
+			info, err := os.Stat(path)
+			return err == nil && info.IsDir()
+		},
+		Hostname: host,
+		Debug:    o.Debug,
+	}
+}

@@ -1,0 +1,93 @@
+package ldirectord
+
+import (
+	"context"
+	"crypto/md5"
+	"fmt"
+	"os"
+	"time"
+)
+
+// How often the configuration file is looked at (the original: each pass, or each second with
+// fork=yes).
+const watchInterval = time.Second
+
+// loader reads the configuration file again when asked, and looks whether it has changed.
+type loader struct {
+	instance Instance
+	options  LoadOptions
+	seen     stamp
+	missing  bool
+
+	asked   chan struct{}
+	files   chan File
+	changes chan string // empty for a change, else what prevents looking
+}
+
+func newLoader(in Instance, o LoadOptions, f File) *loader {
+	return &loader{
+		instance: in, options: o, seen: f.stamp,
+		asked: make(chan struct{}, 1), files: make(chan File), changes: make(chan string),
+	}
+}
+
+// ask has the file read. Requests that come while it is being read count as one.
+func (l *loader) ask() {
+	select {
+	case l.asked <- struct{}{}:
+	default:
+	}
+}
+
+func (l *loader) run(ctx context.Context) {
+	t := time.NewTicker(watchInterval)
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-l.asked:
+			f := Load(ctx, l.instance, l.options)
+			l.seen = f.stamp
+			select {
+			case l.files <- f:
+			case <-ctx.Done():
+				return
+			}
+		case <-t.C:
+			complaint, tell := l.look()
+			if !tell {
+				continue
+			}
+			select {
+			case l.changes <- complaint:
+			case <-ctx.Done():
+				return
+			}
+		}
+	}
+}
+
+// look compares the file with what was seen of it last: first its time, then its contents.
+func (l *loader) look() (complaint string, tell bool) {
+	info, err := os.Stat(l.instance.Path)
+	if err == nil && info.ModTime().Equal(l.seen.mtime) {
+		l.missing = false
+		return "", false
+	}
+	var text []byte
+	if err == nil {
+		text, err = os.ReadFile(l.instance.Path)
+	}
+	if err != nil {
+		was := l.missing
+		l.missing = true
+		return fmt.Sprintf("Warning [%d]: can not open file %s for checking", os.Getpid(), l.instance.Config), !was
+	}
+	l.missing = false
+	l.seen.mtime = info.ModTime()
+	sum := md5.Sum(text)
+	changed := sum != l.seen.sum
+	l.seen.sum = sum
+	return "", changed
+}
