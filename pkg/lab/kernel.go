@@ -34,12 +34,13 @@ func findKernel() (*kernel, error) {
 		}
 		dir = filepath.Join(cache, "systole", "vm-kernel")
 	}
-	images, err := filepath.Glob(filepath.Join(dir, "boot", "vmlinuz-*"))
+	// Unpacked by scripts/vm-kernel (vmlinux) it need not unpack itself, which is slow when emulated.
+	images, err := filepath.Glob(filepath.Join(dir, "boot", "vmlinu[xz]-*"))
 	if err != nil || len(images) == 0 {
 		return nil, fmt.Errorf("%w: no kernel in %s (scripts/vm-kernel unpacks one)", ErrNoVM, dir)
 	}
-	k := &kernel{image: images[len(images)-1], modules: map[string]string{}}
-	release := strings.TrimPrefix(filepath.Base(k.image), "vmlinuz-")
+	k := &kernel{image: images[0], modules: map[string]string{}}
+	_, release, _ := strings.Cut(filepath.Base(k.image), "-")
 	err = filepath.WalkDir(filepath.Join(dir, "lib", "modules", release), func(path string, d fs.DirEntry, err error) error {
 		if name, ok := strings.CutSuffix(d.Name(), ".ko"); ok && err == nil {
 			k.modules[canonical(name)] = path
