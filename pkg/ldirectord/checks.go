@@ -20,36 +20,27 @@ type checks struct {
 	log     *Log
 	ctx     context.Context
 	group   *sync.WaitGroup
-	events  chan<- checked
+	answers chan checked
 
 	limit   int // of checks at a time: one takes up to two descriptors
 	running int
-	cancels map[checkID]context.CancelFunc // of those under way that somebody waits for
-	waiting []queued
-}
-
-// checkID names a check among those of all directors of a server.
-type checkID struct {
-	generation int
-	id         uint64
+	cancels map[uint64]context.CancelFunc // of those under way that somebody waits for
+	waiting []director.StartCheck
 }
 
 // checked is the answer to a check.
 type checked struct {
-	id     checkID
+	id     uint64
 	result check.Result
-}
-
-type queued struct {
-	id    checkID
-	check director.StartCheck
 }
 
 // Descriptors that checks leave to others.
 const reservedFiles = 128
 
 func newChecks(checker func(string) check.Checker, log *Log) *checks {
-	c := &checks{checker: checker, log: log, limit: 4096, cancels: map[checkID]context.CancelFunc{}}
+	c := &checks{
+		checker: checker, log: log, answers: make(chan checked), limit: 1 << 18, cancels: map[uint64]context.CancelFunc{},
+	}
 	var files syscall.Rlimit
 	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &files); err == nil && files.Cur < 1<<20 {
 		c.limit = max(8, (int(files.Cur)-reservedFiles)/2)
@@ -59,9 +50,9 @@ func newChecks(checker func(string) check.Checker, log *Log) *checks {
 
 // start begins a check, or keeps it until another has ended if there are too many. Each server
 // has one at a time, so that hung servers delay others only when descriptors run out.
-func (c *checks) start(id checkID, a director.StartCheck) {
+func (c *checks) start(a director.StartCheck) {
 	if c.running >= c.limit {
-		c.waiting = append(c.waiting, queued{id, a})
+		c.waiting = append(c.waiting, a)
 		return
 	}
 	c.running++
@@ -71,7 +62,7 @@ func (c *checks) start(id checkID, a director.StartCheck) {
 	}
 	c.log.Debugf(2, "Checking %s: real server=%s (virtual=%s)", checkName(a), a.Real.ID, a.Virtual.ID())
 	ctx, cancel := context.WithTimeout(c.ctx, a.Timeout)
-	c.cancels[id] = cancel
+	c.cancels[a.ID] = cancel
 	checker := c.checker(spec.Service)
 	c.group.Go(func() {
 		defer cancel()
@@ -82,7 +73,7 @@ func (c *checks) start(id checkID, a director.StartCheck) {
 		}
 		c.log.Debugf(2, "%s server=%s (virtual=%s) %s", word, a.Real.ID, a.Virtual.ID(), r.Reason)
 		select {
-		case c.events <- checked{id, r}:
+		case c.answers <- checked{a.ID, r}:
 		case <-c.ctx.Done():
 		}
 	})
@@ -101,32 +92,24 @@ func guard(checker check.Checker, ctx context.Context, spec check.Spec, log *Log
 }
 
 // ended takes note that a check has answered, and starts one that waits.
-func (c *checks) ended(id checkID) {
+func (c *checks) ended(id uint64) {
 	delete(c.cancels, id)
 	c.running--
 	if len(c.waiting) > 0 && c.running < c.limit {
 		next := c.waiting[0]
 		c.waiting = c.waiting[1:]
-		c.start(next.id, next.check)
+		c.start(next)
 	}
 }
 
 // cancel ends a check that nobody waits for.
-func (c *checks) cancel(id checkID) {
+func (c *checks) cancel(id uint64) {
 	if end := c.cancels[id]; end != nil {
 		end()
 		delete(c.cancels, id)
 		return
 	}
-	c.waiting = slices.DeleteFunc(c.waiting, func(q queued) bool { return q.id == id })
-}
-
-func (c *checks) cancelAll() {
-	for _, end := range c.cancels {
-		end()
-	}
-	clear(c.cancels)
-	c.waiting = nil
+	c.waiting = slices.DeleteFunc(c.waiting, func(a director.StartCheck) bool { return a.ID == id })
 }
 
 // checkName is how the original's debug output calls a check.

@@ -106,7 +106,7 @@ func (l *Log) Close() {
 	l.close()
 }
 
-// Print writes one line.
+// Print writes a line, or several.
 func (l *Log) Print(text string) {
 	text = strings.TrimRight(text, "\n")
 	switch {
@@ -118,7 +118,10 @@ func (l *Log) Print(text string) {
 		l.mu.Lock()
 		out := l.out
 		l.mu.Unlock()
-		out.Logger("ldirectord", os.Getpid()).Log(halog.Info, text)
+		logger := out.Logger("ldirectord", os.Getpid())
+		for line := range strings.SplitSeq(text, "\n") {
+			logger.Log(halog.Info, line)
+		}
 	}
 }
 

@@ -11,32 +11,28 @@ import (
 // tableWorker carries out table operations one after the other, so that a slow table holds up
 // nothing else.
 type tableWorker struct {
-	open    func() (ipvs.Table, error)
-	table   ipvs.Table // nil after it could not be read
-	jobs    chan batch
-	answers chan batch
-	backlog batch // the owner's: asked for and not handed over
+	open  func() (ipvs.Table, error)
+	table ipvs.Table // nil after it could not be read
 }
 
 // batch is some actions in order, and later the answers to them.
 type batch struct {
-	generation int
-	actions    []director.Action
-	answers    []director.Input
+	actions []director.Action
+	answers []director.Input
 }
 
 // How long one batch may take; what is left of it then fails and is tried again.
 const batchLimit = 30 * time.Second
 
-func (w *tableWorker) run(ctx context.Context) {
+func (w *tableWorker) run(ctx context.Context, jobs <-chan batch, answers chan<- batch) {
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case b := <-w.jobs:
+		case b := <-jobs:
 			w.carryOut(ctx, &b)
 			select {
-			case w.answers <- b:
+			case answers <- b:
 			case <-ctx.Done():
 				return
 			}
