@@ -66,6 +66,10 @@ const (
 	TakeGroup Verb = "takegroup"
 	// GiveGroup is `ResourceManager givegroup KEY`.
 	GiveGroup Verb = "givegroup"
+	// DropGroup has no counterpart in the original: give the group as GiveGroup does if its key
+	// resource is running here, else do and log nothing. It is called some seconds after the start
+	// for groups that we do not hold, but may have held when an earlier run was killed.
+	DropGroup Verb = "dropgroup"
 	// Harc is `harc TYPE`: run rc.d/TYPE. Stock scripts: status (which calls mach_down for a dead
 	// node), ip-request, ip-request-resp, hb_takeover.
 	Harc Verb = "harc"

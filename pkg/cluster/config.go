@@ -67,7 +67,7 @@ type Config struct {
 	Ring *hbauth.Ring
 	// Netstring is msgfmt netstring: no inner auth field in what we send.
 	Netstring bool
-	// Hopfudge is added to the ttl field.
+	// Hopfudge is added to the number of nodes in the ttl field (directive hopfudge, 1 by default).
 	Hopfudge int
 	// QuietBadPackets is log_badpack off.
 	QuietBadPackets bool

@@ -40,6 +40,7 @@ type Engine struct {
 	started     bool
 	begun       time.Time // first Step
 	asked       time.Time // when the last Step said the next would be due
+	stepped     time.Time // last Step
 	lastWall    int64
 	deadtime    time.Duration // what we announce
 	flowControl bool
@@ -150,7 +151,9 @@ func (e *Engine) Step(now time.Time, in Input) []Action {
 	e.wake()
 	switch in := in.(type) {
 	case Received:
-		e.received(in)
+		if !e.end.silent {
+			e.received(in)
+		}
 	case Said:
 		e.said(in.Text)
 	case Done:
@@ -165,6 +168,7 @@ func (e *Engine) Step(now time.Time, in Input) []Action {
 	e.timers()
 	e.runJobs()
 	e.asked, _ = e.Deadline()
+	e.stepped = now
 	return e.out
 }
 
@@ -206,13 +210,13 @@ func (e *Engine) wake() {
 	if e.asked.IsZero() || e.now.Sub(e.asked) < lateStep {
 		return
 	}
-	e.scanFrom = e.now.Add(wakeGrace)
-	if !e.commUp || e.end.begun() || e.now.Sub(e.self.Heard) < e.self.Deadtime {
+	if e.commUp && !e.end.begun() && e.now.Sub(e.self.Heard) >= e.self.Deadtime && e.table.Alive() > 1 {
+		e.fence()
 		return
 	}
-	if e.table.Alive() > 1 {
-		e.fence()
-	}
+	// The others have not been silent: we have not listened.
+	e.scanFrom = e.now.Add(wakeGrace)
+	e.table.Excuse(e.now.Sub(e.stepped))
 }
 
 // timers does all that is due.
@@ -241,7 +245,7 @@ func (e *Engine) timers() {
 
 // scan declares dead what has been silent too long, nodes before links.
 func (e *Engine) scan() {
-	if e.now.Before(e.scanFrom) {
+	if e.now.Before(e.scanFrom) || e.end.silent {
 		return
 	}
 	for {

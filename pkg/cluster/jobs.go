@@ -47,6 +47,7 @@ func (e *Engine) jobLog(j *job, l Level, text string) {
 func (e *Engine) notify(m *hamsg.Msg) {
 	if call, ok := e.harc(m); ok {
 		e.queue = append(e.queue, notice{call: call})
+		e.startNotice()
 	}
 }
 
@@ -58,6 +59,7 @@ func (e *Engine) notifyDead(name string) {
 	}
 	if call, ok := e.harc(e.deadNotice(n)); ok {
 		e.queue = append(e.queue, notice{call: call, death: true})
+		e.startNotice()
 		return
 	}
 	e.log(Error, "Nothing can be taken over from "+name+": there is no script rc.d/status.")

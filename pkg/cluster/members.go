@@ -21,7 +21,8 @@ const (
 const maxDeadtime = 24 * time.Hour
 
 // status takes a heartbeat (HBDoMsg_T_STATUS) and tells whether it has brought a change.
-func (e *Engine) status(n *node, m *hamsg.Msg) (changed bool) {
+// healed says that it ends a partition.
+func (e *Engine) status(n *node, m *hamsg.Msg, healed bool) (changed bool) {
 	st := m.Get(hamsg.FStatus)
 	if st == "" {
 		e.log(Error, "HBDoMsg_T_STATUS: status update without st field")
@@ -36,7 +37,7 @@ func (e *Engine) status(n *node, m *hamsg.Msg) (changed bool) {
 		e.log(Info, "flow control disabled due to different version heartbeat")
 		e.flowControl = false
 	}
-	e.late(n)
+	revived := e.late(n)
 	st = clip(st, maxStatus)
 	if n != e.self && !strings.EqualFold(st, n.Status) {
 		changed = true
@@ -51,22 +52,28 @@ func (e *Engine) status(n *node, m *hamsg.Msg) (changed bool) {
 		n.Deadtime = time.Duration(dt) * time.Millisecond
 	}
 	n.Heard, n.statusTime, n.statusSeq = e.now, ts, seq
+	if revived || healed {
+		e.resync()
+	}
 	return changed
 }
 
 // late complains of a heartbeat that comes late. One that comes after the dead time shows that the
-// node was dead for us, whether we had noticed or not.
-func (e *Engine) late(n *node) {
+// node was dead for us, whether we had noticed or not; revived then says that a normal node that
+// has never been away has just been declared dead.
+func (e *Engine) late(n *node) (revived bool) {
 	interval := n.Interval(e.now)
 	switch {
 	case interval > e.cfg.Deadtime:
 		e.log(Crit, fmt.Sprintf("Late heartbeat: Node %s: interval %d ms (> deadtime)", n.Name, interval.Milliseconds()))
 		if n != e.self {
 			e.markDead(n)
+			return !n.Ping
 		}
 	case interval > e.cfg.Warntime:
 		e.log(Warn, fmt.Sprintf("Late heartbeat: Node %s: interval %d ms", n.Name, interval.Milliseconds()))
 	}
+	return false
 }
 
 // markDead declares a node dead and recovers what it held (mark_node_dead). The own node is

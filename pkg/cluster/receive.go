@@ -101,10 +101,7 @@ func (e *Engine) process(m *hamsg.Msg, link, from string) {
 	}
 	e.linkHeard(n, link)
 	n.heard = true
-	e.handle(n, m)
-	if fate == acceptHealed {
-		e.resync()
-	}
+	e.handle(n, m, fate == acceptHealed)
 	e.checkComm()
 }
 
@@ -228,11 +225,11 @@ func (e *Engine) newStatus(n *node, gen, seq uint64) fate {
 }
 
 // handle does what an accepted message asks for.
-func (e *Engine) handle(n *node, m *hamsg.Msg) {
+func (e *Engine) handle(n *node, m *hamsg.Msg, healed bool) {
 	kind := Kept
 	switch m.Type() {
 	case hamsg.TStatus, hamsg.TPingStatus:
-		if n.Ping != (m.Type() == hamsg.TPingStatus) || !e.status(n, m) {
+		if n.Ping != (m.Type() == hamsg.TPingStatus) || !e.status(n, m, healed) {
 			kind = NoChange
 		}
 	case hamsg.TAck:

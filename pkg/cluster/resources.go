@@ -89,6 +89,19 @@ func (h *host) Move(mv takeover.Move) {
 	}
 }
 
+// DropStrays releases groups that still run.
+func (h *host) DropStrays(set Hold) {
+	e := h.e()
+	keys := e.keys(set)
+	if len(keys) == 0 {
+		return
+	}
+	j := e.fork("drop_strays")
+	for _, key := range keys {
+		j.calls = append(j.calls, Call{Verb: DropGroup, Arg: key, Env: e.env()})
+	}
+}
+
 // GiveUpAll is hb_giveup_resources: givegroup for every group, of whichever node.
 func (h *host) GiveUpAll() {
 	e := h.e()

@@ -26,7 +26,7 @@ func Config(name string, seed uint64, nodes []string, groups []cluster.Group) cl
 		Keepalive: 2 * time.Second, Deadtime: 5 * time.Second, Warntime: 3 * time.Second,
 		Initdead: 10 * time.Second, Deadping: 5 * time.Second, MaxRexmitDelay: 250 * time.Millisecond,
 		Failback: cluster.FailbackOn, Hooks: []string{"ask_resources", "hb_takeover", "ip-request", "ip-request-resp", "status"},
-		Ring: ring, PID: 111, Generation: uint64(Epoch.Unix()), Seed: seed,
+		Ring: ring, PID: 111, Hopfudge: 1, Generation: uint64(Epoch.Unix()), Seed: seed,
 	}
 	for i, n := range nodes {
 		if n == name {
@@ -89,7 +89,7 @@ func (s *Scenario) Do(d *datadriven.TestData) (string, error) {
 	for _, a := range d.CmdArgs {
 		words = append(words, a.Key)
 	}
-	if err := s.command(d.Cmd, words); err != nil {
+	if err := s.Command(d.Cmd, words); err != nil {
 		return "", fmt.Errorf("%s %s: %w", d.Cmd, strings.Join(words, " "), err)
 	}
 	out := s.out.String()
@@ -165,7 +165,8 @@ func (s *Scenario) print(m *Machine, format string, args ...any) {
 	fmt.Fprintf(&s.out, "%7.3f %s %s\n", s.Sim.Now.Sub(Epoch).Seconds(), m.Name, fmt.Sprintf(format, args...))
 }
 
-func (s *Scenario) command(cmd string, words []string) error {
+// Command carries out one command of the language; its words follow.
+func (s *Scenario) Command(cmd string, words []string) error {
 	node := func() *Machine { return s.Sim.Machine(words[0]) }
 	want := map[string]int{"state": 0, "cut": 2, "heal": 2, "standby": 2, "takeover": 2, "slow": 3}
 	n, ok := want[cmd]
@@ -237,4 +238,17 @@ func Summary(m *hamsg.Msg) string {
 		b.WriteString(f.Name + "=" + f.Value)
 	}
 	return b.String()
+}
+
+// Fields is a message as name=value words in order, separated by tabs; binary in hexadecimal.
+func Fields(m *hamsg.Msg) string {
+	var words []string
+	for _, f := range m.Fields() {
+		v := f.Value
+		if f.Kind == hamsg.Binary {
+			v = fmt.Sprintf("%x", v)
+		}
+		words = append(words, f.Name+"="+v)
+	}
+	return strings.Join(words, "\t")
 }

@@ -50,7 +50,7 @@ func (m *Machine) script(c cluster.Call, done func(code int, say [][]byte)) {
 		if code == 0 {
 			m.set(c.Arg, true)
 		}
-	case cluster.GiveGroup:
+	case cluster.GiveGroup, cluster.DropGroup:
 		m.set(c.Arg, false)
 	case cluster.Harc:
 		say = m.harc(c)

@@ -64,17 +64,20 @@ type Machine struct {
 	Sent map[string]int
 	// ClientStop is how long the managed clients take to stop.
 	ClientStop time.Duration
+	// Poll, if not 0, is how often the daemon looks at what has come (the original: every 0.5 s).
+	Poll time.Duration
 	// Silent ping nodes and groups do not answer this machine.
 	Silent []string
 
-	sim    *Sim
-	cfg    cluster.Config
-	run    int // counts starts, so that events of an earlier run are known
-	tick   uint64
-	frozen bool
-	held   []func() // what came while frozen
-	runs   int      // calls under way
-	exit   *cluster.Exit
+	sim     *Sim
+	cfg     cluster.Config
+	started time.Time
+	run     int // counts starts, so that events of an earlier run are known
+	tick    uint64
+	frozen  bool
+	held    []func() // what came while frozen
+	runs    int      // calls under way
+	exit    *cluster.Exit
 }
 
 // Add adds a machine whose daemon will be given cfg with a new generation at each start.
@@ -106,6 +109,7 @@ func (m *Machine) Start() {
 		return
 	}
 	m.run++
+	m.started = m.sim.Now
 	m.exit, m.frozen, m.held = nil, false, nil
 	m.cfg.Generation++
 	m.Engine = cluster.New(m.cfg, m.sim.Now)
@@ -303,6 +307,10 @@ func (m *Machine) deliver(to *Machine, link string, packet []byte) {
 			s.last[way] = at
 		} else if !s.Reorder {
 			delay = s.last[way].Sub(s.Now)
+		}
+		if to.Poll > 0 && to != m {
+			at := s.Now.Add(delay)
+			delay += to.Poll - at.Sub(to.started)%to.Poll
 		}
 		to.later(delay, func() { to.Step(cluster.Received{Link: link, From: m.Name, Bytes: packet}) })
 	}

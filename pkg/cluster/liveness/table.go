@@ -123,6 +123,21 @@ func (n *Node) Interval(now time.Time) time.Duration {
 	return now.Sub(n.Heard).Truncate(10 * time.Millisecond)
 }
 
+// Excuse makes up for a time in which we could not hear the others.
+func (t *Table) Excuse(deaf time.Duration) {
+	for _, n := range t.nodes {
+		if n.Name == t.self {
+			continue
+		}
+		if !n.Heard.IsZero() {
+			n.Heard = n.Heard.Add(deaf)
+		}
+		for _, l := range n.Links {
+			l.Heard = l.Heard.Add(deaf)
+		}
+	}
+}
+
 // limit is the silence that the node is allowed.
 func (t *Table) limit(n *Node) time.Duration {
 	if t.initdead > 0 {
@@ -132,7 +147,7 @@ func (t *Table) limit(n *Node) time.Duration {
 }
 
 // Overdue returns the first node, in order, that is not marked dead and has been silent too long;
-// nil if there is none.
+// nil if there is none. The own node never is.
 func (t *Table) Overdue(now time.Time) *Node {
 	for _, n := range t.nodes {
 		if at, ok := t.nodeDue(n); ok && !now.Before(at) {
@@ -143,7 +158,7 @@ func (t *Table) Overdue(now time.Time) *Node {
 }
 
 func (t *Table) nodeDue(n *Node) (at time.Time, ok bool) {
-	if n.Status == Dead || n.Heard.IsZero() {
+	if n.Status == Dead || n.Heard.IsZero() || n.Name == t.self {
 		return time.Time{}, false
 	}
 	return n.Heard.Add(t.limit(n)), true

@@ -63,6 +63,25 @@ func (m *Machine) settle() {
 		m.requestOurs(false)
 		m.sendHeld(true, "")
 	}
+	if !m.strayDone && m.strayAt.IsZero() {
+		m.strayAt = m.host.Now().Add(strayDelay)
+	}
+}
+
+// dropStrays releases what runs here but is not ours to hold: the daemon was killed and started
+// again while the peer had taken over.
+func (m *Machine) dropStrays() {
+	if m.closing {
+		return
+	}
+	if !m.Stable() || m.state != Stable {
+		m.strayAt = m.host.Now().Add(strayDelay)
+		return
+	}
+	m.strayDone = true
+	if set := All &^ m.held; set != None {
+		m.host.DropStrays(set)
+	}
 }
 
 // Moved tells the machine that a quiet move has ended.

@@ -112,7 +112,7 @@ func (m *Machine) Idle() {
 
 // Deadline is when [Machine.Tick] is due; ok is false if nothing is waited for.
 func (m *Machine) Deadline() (at time.Time, ok bool) {
-	for _, t := range []time.Time{m.standbyUntil, m.failbackAt, m.localTakeoverDue(), m.silentEnd, m.conflictAt, m.closeAt, m.resyncAt} {
+	for _, t := range []time.Time{m.standbyUntil, m.failbackAt, m.localTakeoverDue(), m.silentEnd, m.conflictAt, m.closeAt, m.resyncAt, m.strayAt} {
 		if !t.IsZero() && (!ok || t.Before(at)) {
 			at, ok = t, true
 		}
@@ -164,6 +164,10 @@ func (m *Machine) Tick() {
 	if due(m.resyncAt) {
 		m.resyncAt = time.Time{}
 		m.host.Send(hamsg.New(hamsg.TStarting))
+	}
+	if due(m.strayAt) {
+		m.strayAt = time.Time{}
+		m.dropStrays()
 	}
 	if due(m.conflictAt) {
 		m.conflictAt = time.Time{}

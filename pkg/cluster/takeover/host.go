@@ -29,6 +29,9 @@ type Host interface {
 	// Move starts the job that takes or gives the groups of a set (go_standby). It ends by
 	// sending an ask_resources message with info=done and rsc_hold=report, unless quiet.
 	Move(mv Move)
+	// DropStrays starts the job that releases the groups of a set if they are running: what an
+	// earlier run of the daemon has left behind. It sends nothing.
+	DropStrays(set Hold)
 	// GiveUpAll starts the job that releases the groups of all nodes (hb_giveup_resources). It
 	// ends by sending shutdone.
 	GiveUpAll()

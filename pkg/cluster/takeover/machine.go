@@ -56,6 +56,9 @@ const (
 	// conflictWait is how long a node waits for the other to release what both hold, when it is
 	// the other that has to.
 	conflictWait = 10 * time.Second
+	// strayDelay is how long after the first stable moment a node looks for groups that it does
+	// not hold but that still run: an automatic failback would claim them first.
+	strayDelay = 3 * time.Second
 	// resyncDelay is how long the peer may seem unstable, with nothing under way, before it is
 	// asked again: the message that would have said so has been lost for good.
 	resyncDelay = 15 * time.Second
@@ -107,6 +110,9 @@ type Machine struct {
 
 	conflictAt time.Time // when we give in if the peer has not released what both hold
 	resyncAt   time.Time // when the peer is asked again what it holds
+
+	strayAt   time.Time // when to look for what an earlier run has left behind
+	strayDone bool
 }
 
 // New makes the machine of a starting node.
