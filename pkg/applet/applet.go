@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/urfave/cli/v2"
 )
@@ -41,7 +42,9 @@ func Main(argv []string, env Env) int {
 		argv = []string{"systole"}
 	}
 	env.Arg0 = argv[0]
-	if p := find(filepath.Base(argv[0])); p != nil {
+	// A daemon's argv[0] is a title: "heartbeat: master control process".
+	name, _, _ := strings.Cut(filepath.Base(argv[0]), ":")
+	if p := find(name); p != nil {
 		return p.run(env, argv[1:])
 	}
 	status := 0
@@ -71,11 +74,25 @@ func Main(argv []string, env Env) int {
 			Name: p.name, Aliases: p.aliases, Usage: p.summary,
 			SkipFlagParsing: true, HideHelp: true,
 			Action: func(c *cli.Context) error {
+				env.Arg0 = p.name
 				status = p.run(env, c.Args().Slice())
 				return nil
 			},
 		})
 	}
+	app.Commands = append(app.Commands, &cli.Command{
+		Name: "programs", Usage: "list the programs' names, one a line", Hidden: true,
+		Action: func(*cli.Context) error {
+			for _, p := range programs() {
+				for _, name := range append([]string{p.name}, p.aliases...) {
+					if _, err := fmt.Fprintln(env.Stdout, name); err != nil {
+						return err
+					}
+				}
+			}
+			return nil
+		},
+	})
 	if err := app.Run(argv); err != nil && status == 0 {
 		fmt.Fprintf(env.Stderr, "systole: %v\n", err)
 		status = 1

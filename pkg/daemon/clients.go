@@ -246,15 +246,17 @@ func lookup(name string) (uid, gid int, err error) {
 			return 0, 0, fmt.Errorf("user %q: unknown", name)
 		}
 	}
-	uid, err = strconv.Atoi(u.Uid)
+	return number(u.Uid), number(u.Gid), nil
+}
+
+// number reads an id, which on Linux is always decimal; -1 makes sure that a surprise is refused
+// by the kernel and not taken for root.
+func number(id string) int {
+	n, err := strconv.Atoi(id)
 	if err != nil {
-		return 0, 0, fmt.Errorf("user %q: uid %q: %w", name, u.Uid, err)
+		return -1
 	}
-	gid, err = strconv.Atoi(u.Gid)
-	if err != nil {
-		return 0, 0, fmt.Errorf("user %q: gid %q: %w", name, u.Gid, err)
-	}
-	return uid, gid, nil
+	return n
 }
 
 // groups are the user's supplementary groups; none are given when they cannot be read.

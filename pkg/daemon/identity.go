@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -77,6 +78,11 @@ func writeSynced(path string, data []byte) error {
 		return errors.Join(err, os.Remove(tmp))
 	}
 	return os.Rename(tmp, path)
+}
+
+// NodeName is this machine's name as a node, lower case, and as uname -n has it.
+func NodeName(p Paths) (name, uname string, err error) {
+	return nodeName(filepath.Join(p.Etc, "nodeinfo"))
 }
 
 // nodeName is the first line of nodeinfo, or uname -n; uname is given as it is, since log lines

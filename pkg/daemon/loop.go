@@ -24,6 +24,9 @@ type loop struct {
 	runCall func(cluster.Run)
 	clients *clients
 	exit    *cluster.Exit
+	// pending are inputs that arose while actions were carried out: the engine gets them when it
+	// is done with what it has.
+	pending []cluster.Input
 }
 
 // post hands the loop an input and waits for room; it gives up when ctx ends.
@@ -46,9 +49,15 @@ func (l *loop) offer(in cluster.Received) {
 // waiting input, so that a flood of packets delays no heartbeat.
 func (l *loop) run(ctx context.Context) {
 	l.step(cluster.Tick{})
-	timer := time.NewTimer(0)
+	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
 	for l.exit == nil {
+		if len(l.pending) > 0 {
+			in := l.pending[0]
+			l.pending = l.pending[1:]
+			l.step(in)
+			continue
+		}
 		now := time.Now()
 		if at, ok := l.engine.Deadline(); ok && !now.Before(at) {
 			l.step(cluster.Tick{})

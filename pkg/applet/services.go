@@ -1,0 +1,31 @@
+package applet
+
+import (
+	"context"
+
+	"github.com/systole-ha/systole/pkg/agent"
+	"github.com/systole-ha/systole/pkg/agent/ipaddr"
+	"github.com/systole-ha/systole/pkg/announce"
+	"github.com/systole-ha/systole/pkg/daemon"
+	"github.com/systole-ha/systole/pkg/halog"
+	"github.com/systole-ha/systole/pkg/netif"
+)
+
+// services makes the agents that run inside heartbeat, and what they work with.
+func services(env Env, files *daemon.Files) func(*halog.Log) *daemon.Services {
+	return func(log *halog.Log) *daemon.Services {
+		s := &daemon.Services{Agents: map[string]agent.Agent{}}
+		host, err := netif.Open()
+		if err != nil {
+			log.Logger("heartbeat", 0).Logf(halog.Error, "addresses: %v", err)
+			return s
+		}
+		announcer := announce.New(announce.Options{})
+		s.Run = append(s.Run, func(ctx context.Context) { announcer.Run(ctx) })
+		addresses := ipaddr.New(ipaddr.Options{Host: host, Announcer: announcer, Dialect: log.Dialect()})
+		for _, name := range []string{"IPaddr", "IPaddr2", "IPv6addr"} {
+			s.Agents[name] = addresses
+		}
+		return s
+	}
+}

@@ -1,0 +1,57 @@
+// Package systolecf reads /etc/ha.d/systole.cf: what the originals do not know. Its grammar is
+// ha.cf's, "directive value"; without the file everything is as with the originals.
+package systolecf
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/systole-ha/systole/pkg/diag"
+)
+
+// Config is the file as understood.
+type Config struct {
+	// LogDialect is the form of scripts' log lines: centos6 (the tutorial's, the default) or debian12.
+	LogDialect string
+	// StopFailure is what follows a resource that cannot be stopped: reboot (as the original does,
+	// the default), standby or log.
+	StopFailure string
+	// IPVS is which table the agents work on: kernel (the default) or userspace.
+	IPVS string
+}
+
+var values = map[string][]string{
+	"logdialect":  {"centos6", "debian12"},
+	"stopfailure": {"reboot", "standby", "log"},
+	"ipvs":        {"kernel", "userspace"},
+}
+
+// Parse reads the file; an empty text gives the defaults.
+func Parse(file string, text []byte) (Config, diag.List) {
+	c := Config{LogDialect: "centos6", StopFailure: "reboot", IPVS: "kernel"}
+	fields := map[string]*string{"logdialect": &c.LogDialect, "stopfailure": &c.StopFailure, "ipvs": &c.IPVS}
+	var problems diag.List
+	for n, line := range strings.Split(string(text), "\n") {
+		line, _, _ = strings.Cut(line, "#")
+		words := strings.Fields(line)
+		if len(words) == 0 {
+			continue
+		}
+		at := func(w string) diag.Pos {
+			return diag.Pos{File: file, Line: n + 1, Col: strings.Index(line, w) + 1}
+		}
+		name := words[0]
+		allowed, known := values[name]
+		switch {
+		case !known:
+			problems.Errorf(at(name), "", "logdialect, stopfailure or ipvs", "%q is not a directive", name)
+		case len(words) != 2:
+			problems.Errorf(at(name), name, strings.Join(allowed, " or "), "%d values", len(words)-1)
+		case !slices.Contains(allowed, words[1]):
+			problems.Errorf(at(words[1]), name, strings.Join(allowed, " or "), "bad value %q", words[1])
+		default:
+			*fields[name] = words[1]
+		}
+	}
+	return c, problems
+}

@@ -1,0 +1,306 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/systole-ha/systole/pkg/agent"
+	"github.com/systole-ha/systole/pkg/cluster"
+	"github.com/systole-ha/systole/pkg/cluster/ipfail"
+	"github.com/systole-ha/systole/pkg/diag"
+	"github.com/systole-ha/systole/pkg/halog"
+	"github.com/systole-ha/systole/pkg/hamsg"
+	"github.com/systole-ha/systole/pkg/media"
+	"github.com/systole-ha/systole/pkg/resource"
+)
+
+// Version is the release of heartbeat whose behaviour this is; log watchers and peers know it.
+const Version = "3.0.6"
+
+// Options are what Run works with, besides the files.
+type Options struct {
+	Paths     Paths
+	Files     *Files // as Load read them, without errors
+	Log       *halog.Log
+	Unmanaged bool // -M: resources are somebody else's business
+	// Restarted and Held continue a run that ended with Outcome.Quick.
+	Restarted bool
+	Held      cluster.Hold
+	// Services makes the in-process agents and what works for them. It is called once, before
+	// anything else starts.
+	Services func(log *halog.Log) *Services
+	// Reboot ends this machine at once, for a resource that cannot be stopped; nil only logs.
+	Reboot func()
+	// Ready is called once, when the pid file is locked and every medium is open.
+	Ready func()
+}
+
+// Services are the in-process agents with the goroutines behind them.
+type Services struct {
+	Agents map[string]agent.Agent // by resource name
+	Script agent.Agent            // any other resource
+	Run    []func(context.Context)
+}
+
+// Outcome is how a run ended.
+type Outcome struct {
+	Code int
+	// Restart asks for a new start after Wait; with Quick set the resources are still held, and
+	// the new run is to be given Held.
+	Restart bool
+	Wait    time.Duration
+	Quick   bool
+	Held    cluster.Hold
+}
+
+// Run is the heartbeat service from its start to its end. It returns an error when it could not
+// start; then nothing was changed but the pid file and the generation number.
+func Run(ctx context.Context, o Options) (Outcome, error) {
+	core := o.Log.Logger("heartbeat", os.Getpid())
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+
+	pidfile, err := LockPIDFile(o.Paths.PIDFile)
+	if err != nil {
+		core.Logf(halog.Error, "heartbeat: could not create pidfile [%s]", o.Paths.PIDFile)
+		return Outcome{Code: 4}, err
+	}
+	defer pidfile.Close()
+	core.Logf(halog.Info, "heartbeat: version %s", Version)
+	for _, p := range o.Files.HA.Pending {
+		core.Logf(halog.Warn, "%s", p)
+	}
+	d := &service{Options: o, core: core, ctx: ctx, cancel: cancel}
+	if err := d.prepare(); err != nil {
+		core.Logf(halog.Error, "%v", err)
+		return Outcome{Code: 1}, err
+	}
+	if o.Ready != nil {
+		o.Ready()
+	}
+	exit := d.run()
+	return Outcome{Code: exit.Code, Restart: exit.Restart, Wait: exit.Wait, Quick: exit.Quick, Held: exit.Held}, nil
+}
+
+// service is one run.
+type service struct {
+	Options
+	core   *halog.Logger
+	ctx    context.Context
+	cancel context.CancelFunc
+	wg     sync.WaitGroup
+
+	fifo     *os.File
+	links    *links
+	services *Services
+	worker   *worker
+	loop     *loop
+}
+
+// prepare does what can fail: identity, directories, FIFO, media. Nothing is sent before it is done.
+func (d *service) prepare() error {
+	p := d.Paths
+	for _, dir := range []string{p.VarLib, filepath.Dir(p.RscTmp), filepath.Join(p.VarLib, "cores/root")} {
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			return fmt.Errorf("make directory: %w", err)
+		}
+	}
+	gen, err := nextGeneration(filepath.Join(p.VarLib, "hb_generation"), time.Now(), d.core)
+	if err != nil {
+		return err
+	}
+	uuid, err := nodeUUID(filepath.Join(p.VarLib, "hb_uuid"), d.core)
+	if err != nil {
+		return err
+	}
+	if d.fifo, err = openFIFO(p.FIFO, d.core); err != nil {
+		return err
+	}
+	if err := errors.Join(os.RemoveAll(p.RscTmp), os.Mkdir(p.RscTmp, 0o755|os.ModeSticky)); err != nil {
+		d.core.Logf(halog.Info, "Removing %s failed, recreating.", p.RscTmp)
+	}
+	specs := d.Files.mediaSpecs()
+	d.links, err = openLinks(d.ctx, specs, media.Options{
+		Port:         d.Files.HA.UDPPort,
+		Ident:        uint16(os.Getpid()),
+		WriteTimeout: d.Files.HA.Keepalive,
+	}, d.core)
+	if err != nil {
+		d.fifo.Close()
+		return err
+	}
+	d.wire(gen, uuid)
+	return nil
+}
+
+// wire connects loop, worker and clients.
+func (d *service) wire(gen uint64, uuid hamsg.UUID) {
+	d.services = d.Services(d.Log)
+	l := &loop{
+		queue: make(chan cluster.Input, queueLen),
+		core:  d.core,
+		jobs:  map[int]*halog.Logger{},
+		out:   d.links.send,
+	}
+	d.loop = l
+	env := d.Files.Environment(d.Paths)
+	m := resource.New(resource.Options{
+		Node:        d.Files.Node,
+		Groups:      d.Files.groups(d.Paths),
+		Log:         d.Log,
+		Agents:      d.services.Agents,
+		Script:      d.services.Script,
+		Paths:       resource.Paths{HaDir: d.Paths.Etc},
+		Env:         env,
+		Say:         func(text []byte) { l.post(d.ctx, cluster.Said{Text: text}) },
+		StopFailure: map[string]resource.StopFailure{"standby": resource.GoStandby, "log": resource.OnlyLog}[d.Files.Systole.StopFailure],
+		Reboot:      d.Reboot,
+	})
+	d.worker = newWorker(m, func(done cluster.Done) { l.post(d.ctx, done) })
+	l.runCall = func(r cluster.Run) { d.worker.jobs <- r }
+
+	cfg := d.Files.engine()
+	cfg.UUID, cfg.Generation, cfg.Seed = uuid, gen, uint64(time.Now().UnixNano())
+	cfg.Unmanaged = d.Unmanaged
+	cfg.Restarted, cfg.Held = d.Restarted, d.Held
+	cfg.Hooks = m.Hooks()
+	l.engine = cluster.New(cfg, time.Now())
+	l.clients = d.clients(env, cfg)
+}
+
+func (d *service) clients(env []string, cfg cluster.Config) *clients {
+	l := d.loop
+	c := &clients{
+		log:    d.core,
+		env:    env,
+		dir:    filepath.Join(d.Paths.VarLib, "cores/root"),
+		done:   func() { l.pending = append(l.pending, cluster.ClientsStopped{}) },
+		events: make(chan func(), 16),
+		ctx:    d.ctx,
+	}
+	for _, cl := range d.Files.HA.Clients {
+		c.list = append(c.list, &client{Client: Client{User: cl.User, Command: cl.Command}})
+		if c.ipfail == nil && isIpfail(cl.Command) && cfg.Failback != cluster.FailbackLegacy {
+			c.ipfail = &ipfailClient{
+				log:    func(pid int) *halog.Logger { return d.Log.Logger("ipfail", pid) },
+				status: func() cluster.Status { return l.engine.Status() },
+				say: func(fields []ipfail.Field) {
+					l.pending = append(l.pending, cluster.Said{Text: message(fields)})
+				},
+				cfg: ipfail.Config{Self: cfg.Node, AutoFailback: cfg.Failback == cluster.FailbackOn, Keepalive: cfg.Keepalive},
+			}
+		}
+	}
+	return c
+}
+
+// message is the text form in which local programs hand messages to the daemon.
+func message(fields []ipfail.Field) []byte {
+	text := []byte(">>>\n")
+	for _, f := range fields {
+		text = fmt.Appendf(text, "%s=%s\n", f.Name, f.Value)
+	}
+	return append(text, "<<<\n"...)
+}
+
+// run starts the goroutines, runs the loop, and joins them all. Media go last: what the engine
+// sent at its end is still to leave.
+func (d *service) run() cluster.Exit {
+	workers, stopWorkers := context.WithCancel(d.ctx)
+	defer stopWorkers()
+	linkCtx, stopLinks := context.WithCancel(context.WithoutCancel(d.ctx))
+	defer stopLinks()
+	d.start(func() { d.links.run(linkCtx, d.loop.offer, d.core) })
+	d.start(func() {
+		readFIFO(workers, d.fifo, d.core, func(b []byte) { d.loop.post(workers, cluster.Said{Text: b}) })
+	})
+	d.start(func() { d.worker.run(workers) })
+	for _, f := range d.services.Run {
+		d.start(func() { f(workers) })
+	}
+	d.start(func() { d.signals(workers) })
+	d.loop.run(d.ctx)
+	stopWorkers()
+	stopLinks()
+	d.cancel()
+	d.wg.Wait()
+	d.loop.clients.wg.Wait()
+	if d.loop.exit == nil {
+		return cluster.Exit{}
+	}
+	return *d.loop.exit
+}
+
+func (d *service) start(f func()) {
+	d.wg.Add(1)
+	go func() { defer d.wg.Done(); f() }()
+}
+
+// signals turns signals into inputs until ctx ends.
+func (d *service) signals(ctx context.Context) {
+	ch := make(chan os.Signal, 8)
+	signal.Notify(ch, unix.SIGTERM, unix.SIGHUP, unix.SIGUSR1, unix.SIGUSR2, unix.SIGINT, unix.SIGPIPE, unix.SIGTTIN, unix.SIGTTOU)
+	defer signal.Stop(ch)
+	level := d.Files.HA.Debug
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case s := <-ch:
+			switch s {
+			case unix.SIGTERM:
+				d.loop.post(ctx, cluster.Shutdown{})
+			case unix.SIGHUP:
+				d.reread(ctx)
+			case unix.SIGUSR1, unix.SIGUSR2:
+				level = max(level+map[os.Signal]int{unix.SIGUSR1: 1, unix.SIGUSR2: -1}[s], 0)
+				d.core.Logf(halog.Debug, "debug now set to %d [pid %d]", level, os.Getpid())
+			}
+		}
+	}
+}
+
+// reread is what SIGHUP asks for. Files with errors change nothing: what is wrong with them is
+// logged, and the running configuration stays.
+func (d *service) reread(ctx context.Context) {
+	fresh, problems := Load(d.Paths)
+	if fresh.HA == nil || fresh.stamps[0].IsZero() {
+		LogProblems(d.core, problems)
+		d.core.Log(halog.Error, "Configuration not reread: the running one stays in force")
+		return
+	}
+	confChanged := !fresh.stamps[0].Equal(d.Files.stamps[0])
+	keysChanged := !fresh.stamps[1].Equal(d.Files.stamps[1])
+	if problems.Err() != nil && (confChanged || keysChanged) {
+		LogProblems(d.core, problems)
+		d.core.Log(halog.Error, "Configuration not reread: the running one stays in force")
+		return
+	}
+	in := cluster.Reread{ConfigChanged: confChanged}
+	if keysChanged {
+		in.Ring = fresh.Ring
+		d.Files.stamps[1] = fresh.stamps[1]
+	}
+	d.loop.post(ctx, in)
+}
+
+// LogProblems writes the problems of configuration files to the log: in the original's words where
+// it has any, and always with their places.
+func LogProblems(log *halog.Logger, problems diag.List) {
+	for _, p := range problems {
+		prio := halog.Error
+		if p.Sev == diag.Warning {
+			prio = halog.Warn
+		}
+		logWire(log, prio, p.Wire)
+		log.Log(prio, p.String())
+	}
+}

@@ -1,0 +1,334 @@
+package daemon
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/user"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/systole-ha/systole/pkg/cluster"
+	"github.com/systole-ha/systole/pkg/config/authkeys"
+	"github.com/systole-ha/systole/pkg/config/hacf"
+	"github.com/systole-ha/systole/pkg/config/haresources"
+	"github.com/systole-ha/systole/pkg/config/systolecf"
+	"github.com/systole-ha/systole/pkg/diag"
+	"github.com/systole-ha/systole/pkg/halog"
+	"github.com/systole-ha/systole/pkg/hbauth"
+	"github.com/systole-ha/systole/pkg/media"
+	"github.com/systole-ha/systole/pkg/resource"
+)
+
+// Files are the configuration as read at one time.
+type Files struct {
+	Node    string // own name, lower case
+	Uname   string // uname -n as it is
+	HA      *hacf.Config
+	Ring    *hbauth.Ring
+	Groups  []haresources.Group
+	Systole systolecf.Config
+
+	stamps [2]time.Time // modification times of ha.cf and authkeys
+}
+
+// Load reads ha.cf, authkeys, haresources and systole.cf, and returns all problems of all four.
+// The original stops at the first file that has one; whoever logs in its words takes care of that.
+func Load(p Paths) (*Files, diag.List) {
+	f := &Files{}
+	var problems diag.List
+	var err error
+	if f.Node, f.Uname, err = nodeName(filepath.Join(p.Etc, "nodeinfo")); err != nil {
+		problems.Errorf(diag.Pos{}, "", "", "%v", err)
+		return f, problems
+	}
+	haPath := p.Etc + "//ha.cf" // the double slash is the original's, and its log watchers'
+	text, stamp, more := read(haPath, "Cannot open config file [%s]", "config")
+	problems = append(problems, more...)
+	f.stamps[0] = stamp
+	f.HA, more = hacf.Parse(haPath, text, Host(f.Node))
+	if stamp.IsZero() {
+		more = nil // an absent file has no directives to complain about
+	}
+	problems = append(problems, more...)
+
+	ring, stamp, more := loadKeys(p)
+	f.Ring, f.stamps[1] = ring, stamp
+	problems = append(problems, more...)
+
+	path := p.Etc + "//haresources"
+	text, _, more = read(path, "Cannot open resources file [%s]", "resources")
+	problems = append(problems, more...)
+	f.Groups, more = haresources.Parse(path, text, f.nodeNames())
+	problems = append(problems, more...)
+
+	path = filepath.Join(p.Etc, "systole.cf")
+	text, err = os.ReadFile(path)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		problems.Errorf(diag.Pos{File: path}, "", "", "%v", err)
+	}
+	f.Systole, more = systolecf.Parse(path, text)
+	return f, append(problems, more...)
+}
+
+// read reads a file that has to be there. wire is the original's text for one that is not.
+func read(path, wire, what string) ([]byte, time.Time, diag.List) {
+	var problems diag.List
+	text, err := os.ReadFile(path)
+	if err == nil {
+		st, serr := os.Stat(path)
+		if serr == nil {
+			return text, st.ModTime(), nil
+		}
+		err = serr
+	}
+	problems.Errorf(diag.Pos{File: path}, "", "a readable file", "%v", cause(err))
+	problems[0].Wire = fmt.Sprintf("ERROR: "+wire+"\n"+
+		"info: An annotated sample %[1]s file is provided in the documentation.\ninfo: Please copy it to %[1]s, read it, customize it, and try again.", path)
+	if what == "keys" {
+		problems[0].Wire = fmt.Sprintf(wire, path)
+	}
+	return nil, time.Time{}, problems
+}
+
+// cause is an error without the operation and path that the problem's place says already.
+func cause(err error) error {
+	var p *os.PathError
+	if errors.As(err, &p) {
+		return p.Err
+	}
+	return err
+}
+
+func loadKeys(p Paths) (*hbauth.Ring, time.Time, diag.List) {
+	path := p.Etc + "//authkeys"
+	text, stamp, problems := read(path, "Cannot open keyfile [%s].  Stop.", "keys")
+	if len(problems) > 0 {
+		return nil, stamp, problems
+	}
+	if st, err := os.Stat(path); err == nil {
+		if problems = authkeys.CheckMode(path, uint32(st.Mode().Perm())); len(problems) > 0 {
+			return nil, stamp, problems
+		}
+	}
+	ring, problems := authkeys.Parse(path, text)
+	return ring, stamp, problems
+}
+
+// nodeNames are the names that haresources may use: cluster nodes and, as in the original, ping nodes.
+func (f *Files) nodeNames() []string {
+	var names []string
+	for _, n := range f.HA.Nodes {
+		names = append(names, n.Name)
+	}
+	for _, m := range f.HA.Media {
+		if m.Ping() {
+			names = append(names, m.Name)
+		}
+	}
+	return names
+}
+
+// Host answers the parser's questions about this machine.
+func Host(node string) hacf.Host {
+	return hacf.Host{
+		Node:        node,
+		UserExists:  func(name string) bool { _, err := user.Lookup(name); return err == nil },
+		GroupExists: func(name string) bool { _, err := user.LookupGroup(name); return err == nil },
+		Executable: func(path string) bool {
+			// ipfail runs inside the daemon: its program need not be there, nor belong to this family.
+			return isIpfail(path) || unix.Access(path, unix.X_OK) == nil
+		},
+		CheckLink: func(name string) error {
+			i, err := net.InterfaceByName(name)
+			switch {
+			case err != nil:
+				return unix.ENODEV
+			case i.Flags&net.FlagBroadcast == 0:
+				return unix.EADDRNOTAVAIL
+			}
+			return nil
+		},
+		CheckTTY: func(path string) error {
+			st, err := os.Stat(path)
+			if err != nil {
+				return err
+			}
+			if st.Mode()&os.ModeCharDevice == 0 {
+				return unix.ENOTTY
+			}
+			return nil
+		},
+		ServiceOfPort: serviceOfPort,
+	}
+}
+
+// serviceOfPort is the name that /etc/services has for a UDP port; "" is none.
+func serviceOfPort(port int) string {
+	text, err := os.ReadFile("/etc/services")
+	if err != nil {
+		return ""
+	}
+	want := fmt.Sprintf("%d/udp", port)
+	for line := range strings.SplitSeq(string(text), "\n") {
+		line, _, _ = strings.Cut(line, "#")
+		if f := strings.Fields(line); len(f) > 1 && f[1] == want {
+			return f[0]
+		}
+	}
+	return ""
+}
+
+// supported are the media that can be opened; the others of ha.cf are told of as not yet in effect.
+var supported = []string{"bcast", "ucast", "ping", "ping_group"}
+
+// mediaSpecs are the media to open, in the order of ha.cf.
+func (f *Files) mediaSpecs() []media.Spec {
+	var specs []media.Spec
+	for _, m := range f.HA.Media {
+		if slices.Contains(supported, m.Kind) {
+			specs = append(specs, media.Spec{Kind: m.Kind, Name: m.Name, Args: m.Args})
+		}
+	}
+	return specs
+}
+
+// engine is what the files say to the engine.
+func (f *Files) engine() cluster.Config {
+	c := cluster.Config{
+		Node:            f.Node,
+		Keepalive:       f.HA.Keepalive,
+		Deadtime:        f.HA.Deadtime,
+		Warntime:        f.HA.Warntime,
+		Initdead:        f.HA.Initdead,
+		Deadping:        f.HA.Deadping,
+		MaxRexmitDelay:  f.HA.MaxRexmitDelay,
+		Ring:            f.Ring,
+		Netstring:       f.HA.Msgfmt == "netstring",
+		Hopfudge:        f.HA.Hopfudge,
+		QuietBadPackets: !f.HA.LogBadPack,
+		PID:             os.Getpid(),
+		Load:            loadAverage,
+	}
+	switch f.HA.Failback {
+	case hacf.On:
+		c.Failback = cluster.FailbackOn
+	case hacf.Off:
+		c.Failback = cluster.FailbackOff
+	default:
+		c.Failback = cluster.FailbackLegacy
+	}
+	for _, n := range f.HA.Nodes {
+		if !slices.Contains(c.Nodes, n.Name) {
+			c.Nodes = append(c.Nodes, n.Name)
+		}
+	}
+	for _, s := range f.mediaSpecs() {
+		if !s.Ping() {
+			c.Links = append(c.Links, s.Name)
+		} else if !slices.ContainsFunc(c.Pings, func(p cluster.Ping) bool { return p.Name == s.Name }) {
+			c.Pings = append(c.Pings, cluster.Ping{Name: s.Name, Plugin: s.Kind})
+		}
+	}
+	for _, g := range f.Groups {
+		c.Groups = append(c.Groups, cluster.Group{Node: g.Node, Key: g.Key()})
+	}
+	return c
+}
+
+// groups are the lines of haresources for the resource manager. The file is read anew for each
+// operation, as the scripts do; one that cannot be read, or has mistakes, leaves what was known.
+func (f *Files) groups(p Paths) func() []resource.Group {
+	last := resourceGroups(f.Groups)
+	return func() []resource.Group {
+		path := filepath.Join(p.Etc, "haresources")
+		text, err := os.ReadFile(path)
+		if err != nil {
+			return last
+		}
+		groups, problems := haresources.Parse(path, text, f.nodeNames())
+		if problems.Err() == nil {
+			last = resourceGroups(groups)
+		}
+		return last
+	}
+}
+
+func resourceGroups(groups []haresources.Group) []resource.Group {
+	var out []resource.Group
+	for _, g := range groups {
+		r := resource.Group{Node: g.Node}
+		for _, res := range g.Resources {
+			r.Resources = append(r.Resources, res.Word)
+		}
+		out = append(out, r)
+	}
+	return out
+}
+
+// loadAverage is the text of the ld field.
+func loadAverage() string {
+	text, err := os.ReadFile("/proc/loadavg")
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(text))
+}
+
+// LogConfig is where the log goes.
+func (f *Files) LogConfig() halog.Config {
+	c := halog.Config{
+		Node:        f.Uname,
+		Entity:      "heartbeat",
+		LogFile:     f.HA.LogFile,
+		DebugFile:   f.HA.DebugFile,
+		PlainFormat: !f.HA.SyslogMsgFmt,
+		DebugLevel:  f.HA.Debug,
+	}
+	if fac, ok := halog.ParseFacility(f.HA.LogFacility); ok {
+		c.Facility = fac
+	}
+	if d, ok := halog.ParseDialect(f.Systole.LogDialect); ok {
+		c.Dialect = d
+	}
+	if uid, _, err := lookup("hacluster"); err == nil {
+		c.UID = uid
+	}
+	if g, err := user.LookupGroup("haclient"); err == nil {
+		c.GID = number(g.Gid)
+	}
+	return c
+}
+
+// Environment is what children get: the parameters of ha.cf and what heartbeat adds
+// (spec/heartbeat-config.md, 7).
+func (f *Files) Environment(p Paths) []string {
+	env := []string{
+		"HA_CURHOST=" + f.Node,
+		"HA_DATEFMT=%Y/%m/%d_%T\t",
+		"HA_DIR=" + p.Etc + "/",
+		"HA_FUNCS=" + p.Etc + "//shellfuncs",
+		"HA_LOGFILE=" + f.HA.LogFile,
+		"HA_DEBUGLOG=" + f.HA.DebugFile,
+		"HA_COMPRESSION=" + f.HA.Compression,
+		"OCF_ROOT=/usr/lib/ocf",
+	}
+	if f.HA.LogFacility != "" {
+		env = append(env, "HA_LOGFACILITY="+f.HA.LogFacility)
+	}
+	for _, q := range f.HA.Params {
+		env = append(env, "HA_"+q.Name+"="+q.Value)
+	}
+	if _, ok := f.HA.Param("debug"); !ok {
+		env = append(env, fmt.Sprintf("HA_debug=%d", f.HA.Debug))
+	}
+	for _, e := range f.HA.Env {
+		env = append(env, "HA_"+e)
+	}
+	return env
+}
