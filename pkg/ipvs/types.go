@@ -47,10 +47,11 @@ const (
 // Service is a virtual service without its destinations.
 type Service struct {
 	VIP
-	Scheduler  string // rr, wrr, lc, wlc, lblc, lblcr, dh, sh, sed, nq, fo, ovf, mh, ...
-	Persistent uint32 // seconds; 0 is not persistent
-	Netmask    uint8  // prefix length of persistence; 0 means the whole address (32 or 128)
-	OnePacket  bool   // ipvsadm -o
+	Scheduler  string     // rr, wrr, lc, wlc, lblc, lblcr, dh, sh, sed, nq, fo, ovf, mh, ...
+	Persistent uint32     // seconds; 0 is not persistent
+	Netmask    uint8      // prefix length of persistence; 0 means the whole address (32 or 128)
+	OddMask    netip.Addr // instead of Netmask: an IPv4 mask that is no prefix of 1 to 32 bits (255.0.255.0, 0.0.0.0)
+	OnePacket  bool       // ipvsadm -o
 	SchedFlags uint32
 	PE         string // persistence engine; "sip" or empty
 }
@@ -172,5 +173,6 @@ var (
 	ErrExists      = errors.New("already exists")
 	ErrNoService   = errors.New("no such service")
 	ErrNoDest      = errors.New("no such destination")
-	ErrNoScheduler = errors.New("no such scheduler")
+	ErrNoScheduler = errors.New("no such scheduler or persistence engine")
+	ErrNoDaemon    = errors.New("no such sync daemon")
 )

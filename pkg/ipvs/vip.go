@@ -1,7 +1,10 @@
 package ipvs
 
 import (
+	"encoding/binary"
 	"fmt"
+	"math/bits"
+	"net/netip"
 	"strconv"
 )
 
@@ -41,12 +44,37 @@ func (f Family) Bits() uint8 {
 	return 32
 }
 
-// Mask is the prefix length of persistence with the default filled in.
+// Mask is the prefix length of persistence with the default filled in; 0 if OddMask counts.
 func (s Service) Mask() uint8 {
-	if s.Netmask == 0 {
+	switch {
+	case s.OddMask.IsValid():
+		return 0
+	case s.Netmask == 0:
 		return s.Family.Bits()
 	}
 	return s.Netmask
+}
+
+// SetMask4 sets the persistence netmask to an IPv4 mask in any form: as Netmask where that can
+// say it, else as OddMask.
+func (s *Service) SetMask4(mask [4]byte) {
+	m := binary.BigEndian.Uint32(mask[:])
+	ones := bits.LeadingZeros32(^m)
+	if ones > 0 && m<<ones == 0 {
+		s.Netmask, s.OddMask = uint8(ones), netip.Addr{}
+		return
+	}
+	s.Netmask, s.OddMask = 0, netip.AddrFrom4(mask)
+}
+
+// Mask4 is the IPv4 persistence netmask in bytes.
+func (s Service) Mask4() [4]byte {
+	if s.OddMask.IsValid() {
+		return s.OddMask.As4()
+	}
+	var mask [4]byte
+	binary.BigEndian.PutUint32(mask[:], ^uint32(0)<<(32-min(s.Mask(), 32)))
+	return mask
 }
 
 // String is the method's name in lower case: "masq", "local", "tunnel", "route", "bypass".
