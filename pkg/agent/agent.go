@@ -50,7 +50,7 @@ const (
 type Result struct {
 	Code   int    // exit status as a script would return it (LSB/OCF: 0 is success)
 	State  State  // status and monitor only
-	Output string // what a script printed; in-process agents give the text the original prints, e.g. "running"
+	Output string // what the original prints on standard output, newline included; the text decides whether a resource is owned. Scripts' output of start and stop is in the debug file already
 }
 
 // Agent runs operations of one kind of resource. Run is called from one goroutine at a time
@@ -58,4 +58,11 @@ type Result struct {
 // operation failed; Result.Code is then not 0.
 type Agent interface {
 	Run(ctx context.Context, c Call) (Result, error)
+}
+
+// Renewer is an Agent that has something to do when its resource's group is taken and the resource
+// turns out to be running already: to announce an address, for example. It writes no log lines of
+// the original's.
+type Renewer interface {
+	Renew(ctx context.Context, c Call) error
 }

@@ -2,6 +2,7 @@ package announce
 
 import (
 	"context"
+	"io"
 	"net/netip"
 	"sync"
 	"time"
@@ -22,7 +23,8 @@ var (
 	NASchedule  = Schedule{Frames: 5, Every: time.Second}
 )
 
-// Sender puts one frame on a link. It does not wait for anything.
+// Sender puts one frame on a link. It does not wait for anything, and is used by one goroutine at a
+// time. One that is an io.Closer too is closed when Run ends.
 type Sender interface {
 	// ARP sends a gratuitous ARP frame, a request or a reply.
 	ARP(link string, ip netip.Addr, reply bool) error
@@ -59,7 +61,7 @@ type burst struct {
 // New makes an Announcer; Run makes it work.
 func New(o Options) *Announcer {
 	if o.Sender == nil {
-		o.Sender = network{}
+		o.Sender = newNetwork()
 	}
 	if o.ARP == (Schedule{}) {
 		o.ARP = ARPSchedule
@@ -115,6 +117,9 @@ func (a *Announcer) Idle() bool {
 
 // Run sends frames until ctx ends.
 func (a *Announcer) Run(ctx context.Context) {
+	if c, ok := a.o.Sender.(io.Closer); ok {
+		defer c.Close()
+	}
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {

@@ -153,15 +153,21 @@ func TestAgain(t *testing.T) {
 	})
 }
 
-// TestReplyFrame compares with a frame of the original's (golden record S2).
-func TestReplyFrame(t *testing.T) {
-	const want = "ffffffffffff0200ac103cce080600010800060400020200ac103cceac103c6f0200ac103cceac103c6f"
+// The original's frames for the VIP on ha-master (golden record S2).
+const (
+	request = "ffffffffffff0200ac103cce080600010800060400010200ac103cceac103c6f000000000000ac103c6f"
+	reply   = "ffffffffffff0200ac103cce080600010800060400020200ac103cceac103c6f0200ac103cceac103c6f"
+)
+
+func TestFrame(t *testing.T) {
 	hw, err := net.ParseMAC("02:00:ac:10:3c:ce")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := hex.EncodeToString(replyFrame(hw, vip)); got != want {
-		t.Errorf("got  %s\nwant %s", got, want)
+	for want, isReply := range map[string]bool{request: false, reply: true} {
+		if got := hex.EncodeToString(frame(hw, vip, isReply)); got != want {
+			t.Errorf("got  %s\nwant %s", got, want)
+		}
 	}
 }
 
@@ -218,10 +224,6 @@ func TestWire(t *testing.T) {
 	}
 	a.Announce("eth0", vip6, func(err error) { failed <- err })
 
-	// The request is arping's: its target hardware address is not zero as libnet's send_arp has it,
-	// but broadcast, as the other variant of send_arp has it.
-	const request = "ffffffffffff0200ac103cce080600010800060400010200ac103cceac103c6fffffffffffffac103c6f"
-	const reply = "ffffffffffff0200ac103cce080600010800060400020200ac103cceac103c6f0200ac103cceac103c6f"
 	buf := make([]byte, 1500)
 	for i := range 20 {
 		n, _, err := arp.ReadFrom(buf)
@@ -255,7 +257,19 @@ func TestWire(t *testing.T) {
 	for range 3 {
 		must(<-failed)
 	}
-	if err := (network{}).ARP("eth9", vip, false); err == nil {
+	if err := newNetwork().ARP("eth9", vip, false); err == nil {
 		t.Error("no error for an unknown interface")
 	}
+
+	must(Once("eth0", vip))
+	// arping fills in the target hardware address of the request, as CentOS's send_arp does.
+	once := strings.Replace(request, "000000000000", "ffffffffffff", 1)
+	for _, want := range []string{once, reply} {
+		n, _, err := arp.ReadFrom(buf)
+		must(err)
+		if got := hex.EncodeToString(buf[:n]); got != want {
+			t.Errorf("Once: %s\nwant %s", got, want)
+		}
+	}
+	must(Once("eth0", vip6))
 }

@@ -1,6 +1,7 @@
 package netif
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net"
@@ -127,6 +128,11 @@ func (f *Fake) Routes(t Table, v6 bool) ([]Route, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	var out []Route
+	defer func() { // the kernel's order: by network, longer prefixes first
+		slices.SortStableFunc(out, func(a, b Route) int {
+			return cmp.Or(a.Dst.Addr().Compare(b.Dst.Addr()), b.Dst.Bits()-a.Dst.Bits())
+		})
+	}()
 	if t == MainTable {
 		for _, r := range f.routes {
 			if r.Dst.Addr().Is6() == v6 {

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -109,7 +110,7 @@ func conform(t *testing.T, h Host, down func()) {
 	}
 	var mu sync.Mutex
 	var seen []change
-	told := make(chan struct{}, 100)
+	told := make(chan struct{}, 1)
 	watching := make(chan error, 1)
 	go func() {
 		watching <- h.Watch(ctx, func(e Event) {
@@ -119,15 +120,22 @@ func conform(t *testing.T, h Host, down func()) {
 			mu.Lock()
 			seen = append(seen, change{e.Addr.Prefix, e.Removed})
 			mu.Unlock()
-			told <- struct{}{}
+			select {
+			case told <- struct{}{}:
+			default: // one notice says that there is news
+			}
 		})
 	}()
 	// The watcher is there once it tells of an address that comes and goes.
-	for probe := p("192.0.2.1/32"); ; {
+	for probe, there := p("192.0.2.1/32"), false; !there; {
 		must(h.AddAddr(Addr{Link: "eth0", Prefix: probe}))
 		must(h.DelAddr("eth0", probe))
-		if len(told) > 0 {
-			break
+		select {
+		case <-told:
+			there = true
+		case err := <-watching:
+			t.Fatalf("Watch ended: %v", err)
+		case <-time.After(time.Millisecond):
 		}
 	}
 
@@ -202,7 +210,11 @@ func conform(t *testing.T, h Host, down func()) {
 			}
 			break
 		}
-		<-told
+		select {
+		case <-told:
+		case err := <-watching:
+			t.Fatalf("Watch ended: %v", err)
+		}
 	}
 	cancel()
 	must(<-watching)
