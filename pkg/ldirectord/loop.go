@@ -5,9 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"runtime/debug"
 	"sync"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/systole-ha/systole/pkg/director"
 )
@@ -27,6 +30,7 @@ type loop struct {
 	loader  *loader
 	checks  *checks
 
+	changed bool // the file is being read because it changed on disk: callback= follows
 	stopped bool
 	timer   *time.Timer
 }
@@ -160,9 +164,15 @@ func (l *loop) loaded(f File) {
 			l.log.Print(line)
 		}
 		l.log.Printf("Configuration %s not reloaded: what was in force stays in force", l.s.o.Instance.Config)
+		if l.changed {
+			l.callback()
+		}
 		return
 	}
 	l.adopt(f)
+	if l.changed {
+		l.callback()
+	}
 }
 
 // adopt puts a configuration in force.
@@ -184,8 +194,25 @@ func (l *loop) fileChanged(complaint string) {
 	l.log.Printf("Configuration file '%s' has changed on disk", l.s.o.Instance.Config)
 	if !l.file.Config.Global.AutoReload {
 		l.log.Print(" - ignore new configuration")
+		l.callback()
 		return
 	}
 	l.log.Print(" - reread new configuration")
+	l.changed = true
 	l.loader.ask()
+}
+
+// callback runs callback= after the file has changed, without waiting for it.
+func (l *loop) callback() {
+	l.changed = false
+	program, file := l.file.Config.Global.Callback, l.s.o.Instance.Config
+	if program == "" || unix.Access(program, unix.X_OK) != nil {
+		return
+	}
+	ctx := l.checks.ctx
+	l.checks.group.Go(func() {
+		if err := exec.CommandContext(ctx, "/bin/sh", "-c", program+" "+file).Run(); err != nil && ctx.Err() == nil {
+			l.log.Printf("system(%s %s) failed: %v", program, file, err)
+		}
+	})
 }

@@ -1,0 +1,277 @@
+package applet
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/systole-ha/systole/pkg/getopt"
+	"github.com/systole-ha/systole/pkg/ipvs"
+	"github.com/systole-ha/systole/pkg/ldirectord"
+)
+
+const ldirectordUsage = `Usage:
+    ldirectord [-d|--debug] [--] [configfile] start | stop | restart |
+    try-restart | reload | force-reload | status
+
+    ldirectord [-h|-?|--help|-v|--version]
+
+Options:
+    configfile: which configuration to use: a file in /etc/ha.d or
+    /etc/ha.d/conf, or a path. The default is ldirectord.cf.
+
+    -d|--debug Stay in the foreground and say on standard error what is done.
+
+    -h|--help Print this and what belongs to it, and exit.
+
+    -v|--version Print the version and exit.
+
+    start: run a daemon for the configuration. It returns when the virtual
+    services are in the IPVS table; real servers follow as their checks succeed.
+
+    stop: end the daemon, in order. Its virtual services leave the table unless
+    cleanstop=no.
+
+    restart: stop and start. try-restart: the same, but only if it runs.
+
+    reload, force-reload: read the configuration again. What did not change
+    goes on undisturbed. A configuration with errors changes nothing.
+
+    status: say whether the daemon runs.
+`
+
+const ldirectordHelp = `
+Exit status: 0 done, or running; 1 not started, nothing to reload, or a stale
+pid file; 2 mistake in the configuration; 3 not running (status); 255 usage.
+
+Signals to the daemon: TERM, INT, QUIT and other deadly ones stop it in order,
+HUP reloads.
+
+Files: /etc/ha.d/ldirectord.cf, /var/log/ldirectord.log,
+/var/run/ldirectord.NAME.pid and .sock; NAME is "ldirectord", or the last part
+of configfile if that is given.
+`
+
+const ldirectordVersion = `Linux Director ` + ldirectord.Version + `
+as systole implements it, <https://github.com/systole-ha/systole>
+
+Apache License 2.0. There is no warranty, to the extent permitted by law.
+`
+
+// Exit status of a usage error, as Perl's pod2usage(-1) has it.
+const ldirectordMisuse = 255
+
+// The original sees -d and the rest only before the other words, and no shortened names.
+var ldirectordOptions = getopt.Grammar{
+	Opts: []getopt.Opt{
+		{Short: 'd', Long: "debug"}, {Short: 'h', Long: "help"}, {Short: '?'}, {Short: 'v', Long: "version"},
+	},
+	StopAtOperand: true,
+}
+
+var ldirectordProgram = program{
+	name:    "ldirectord",
+	summary: "check real servers and keep the IPVS table as ldirectord.cf says",
+	run:     runLdirectord,
+}
+
+func runLdirectord(env Env, args []string) int {
+	options, err := ldirectordOptions.Parse(args)
+	unknown := ""
+	for _, o := range options.Options {
+		if strings.HasPrefix(o.Given, "--") && o.Given != "--"+o.Opt.Long {
+			unknown = o.Given
+		}
+	}
+	if e := new(getopt.Error); errors.As(err, &e) {
+		unknown = e.Given
+	}
+	switch _, _, ok := ldirectord.ParseWords(options.Operands); {
+	case unknown != "":
+		fmt.Fprintf(env.Stderr, "Unknown option: %s\n", strings.TrimLeft(unknown, "-"))
+		io.WriteString(env.Stdout, ldirectordUsage)
+		return ldirectordMisuse
+	case options.Has("help"), options.Has("?"):
+		io.WriteString(env.Stdout, ldirectordUsage+ldirectordHelp)
+		return 0
+	case options.Has("version"):
+		io.WriteString(env.Stdout, ldirectordVersion)
+		return 0
+	case !ok:
+		io.WriteString(env.Stdout, ldirectordUsage)
+		return ldirectordMisuse
+	}
+	p := ldirectordProcess{
+		env: env, args: args, words: options.Operands, paths: ldirectord.PathsUnder("/" + env.Getenv(rootEnv)),
+		load: ldirectord.LoadOptions{Getenv: env.Getenv, Debug: options.Has("debug")},
+		open: func() (ipvs.Table, error) { return openTable(env.Getenv) },
+	}
+	if env.Getenv(ldirectordReadyEnv) != "" {
+		return p.daemon()
+	}
+	c := ldirectord.Command{
+		Paths: p.paths, Program: env.Arg0, Words: p.words, Debug: p.load.Debug, Load: p.load,
+		Stdout: env.Stdout, Stderr: env.Stderr, Launch: p.launch,
+	}
+	return c.Run(context.Background())
+}
+
+// rootEnv names a directory that stands for "/" in front of the program's own paths; for tests.
+const rootEnv = "SYSTOLE_ROOT"
+
+// ldirectordReadyEnv tells a new process that it is the daemon, and which descriptor to report on.
+const ldirectordReadyEnv = "SYSTOLE_READY_FD"
+
+// What the daemon reports to the process that started it.
+const (
+	saidReady   = "ready"
+	saidRunning = "running"
+)
+
+// How long start waits for the daemon to have its services in the table.
+const ldirectordReadyLimit = 5 * time.Second
+
+// ldirectordProcess is this process as a launcher or daemon.
+type ldirectordProcess struct {
+	env   Env
+	args  []string // all, options included
+	words []string
+	paths ldirectord.Paths
+	load  ldirectord.LoadOptions
+	open  func() (ipvs.Table, error)
+}
+
+// launch runs an instance in the foreground, or as a daemon.
+func (p *ldirectordProcess) launch(_ context.Context, l ldirectord.Launch) error {
+	if l.Foreground {
+		return p.serve(ldirectord.Options{
+			Instance: l.Instance, File: l.File, Load: p.load, Log: l.Log, OpenTable: p.open, Foreground: true,
+		})
+	}
+	return p.detach()
+}
+
+// detach starts this program again as a daemon, with the same arguments, so that the process
+// list shows what the original's shows, and waits until it is ready.
+func (p *ldirectordProcess) detach() error {
+	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
+	if err != nil {
+		return fmt.Errorf("start daemon: %w", err)
+	}
+	defer null.Close()
+	report, childs, err := os.Pipe()
+	if err != nil {
+		return fmt.Errorf("start daemon: %w", err)
+	}
+	defer report.Close()
+	argv := append([]string{p.env.Arg0}, p.args...)
+	if filepath.Base(p.env.Arg0) != "ldirectord" {
+		argv = append([]string{p.env.Arg0, "ldirectord"}, p.args...)
+	}
+	child, err := os.StartProcess("/proc/self/exe", argv, &os.ProcAttr{
+		Env:   append(os.Environ(), ldirectordReadyEnv+"=3"),
+		Files: []*os.File{null, null, null, childs},
+		Sys:   &syscall.SysProcAttr{Setsid: true},
+	})
+	childs.Close()
+	if err != nil {
+		return fmt.Errorf("start daemon: %w", err)
+	}
+	defer child.Release()
+	_ = report.SetReadDeadline(time.Now().Add(ldirectordReadyLimit))
+	text, err := io.ReadAll(report)
+	switch said := string(text); {
+	case said == saidReady:
+		return nil
+	case said == saidRunning:
+		return ldirectord.ErrRunning
+	case said != "":
+		return errors.New(said)
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return nil // it goes on trying, and logs why
+	}
+	return errors.New("daemon ended before it was ready")
+}
+
+// daemon is the process that detach started.
+func (p *ldirectordProcess) daemon() int {
+	_ = os.Unsetenv(ldirectordReadyEnv) // not for the commands that checks run
+	syscall.CloseOnExec(3)
+	report := os.NewFile(3, "report")
+	say := func(text string) {
+		_, _ = io.WriteString(report, text) // the launcher may have gone
+		_ = report.Close()
+	}
+	err := p.instance(func() { say(saidReady) })
+	switch {
+	case errors.Is(err, ldirectord.ErrRunning):
+		say(saidRunning)
+	case err != nil:
+		say(err.Error())
+		return 1
+	}
+	return 0
+}
+
+func (p *ldirectordProcess) instance(ready func()) error {
+	config, _, _ := ldirectord.ParseWords(p.words)
+	in, err := p.paths.Find(config)
+	if err != nil {
+		return err
+	}
+	if err := os.Chdir("/"); err != nil {
+		return fmt.Errorf("start daemon: %w", err)
+	}
+	f := ldirectord.Load(context.Background(), in, p.load)
+	if f.Err != nil {
+		return f.Err
+	}
+	log := ldirectord.NewLog(in, nil, nil)
+	defer log.Close()
+	return p.serve(ldirectord.Options{Instance: in, File: f, Load: p.load, Log: log, OpenTable: p.open, Ready: ready})
+}
+
+// stopSignals end the service in order, as in the original.
+var stopSignals = []os.Signal{
+	unix.SIGTERM, unix.SIGINT, unix.SIGQUIT, unix.SIGILL, unix.SIGABRT, unix.SIGFPE, unix.SIGSEGV, unix.SIGBUS,
+	unix.SIGSYS, unix.SIGXCPU, unix.SIGXFSZ,
+}
+
+// serve runs the service until a signal ends it.
+func (p *ldirectordProcess) serve(o ldirectord.Options) error {
+	signals := make(chan os.Signal, 8)
+	signal.Notify(signals, append([]os.Signal{unix.SIGHUP, unix.SIGPIPE}, stopSignals...)...)
+	defer signal.Stop(signals)
+	s := ldirectord.New(o)
+	ctx := context.Background()
+	handled := make(chan struct{})
+	go func() { // ends with the service
+		defer close(handled)
+		for {
+			select {
+			case <-s.Done():
+				return
+			case sig := <-signals:
+				switch sig {
+				case unix.SIGPIPE:
+				case unix.SIGHUP:
+					s.Reload(ctx)
+				default:
+					s.Stop(ctx, strings.TrimPrefix(unix.SignalName(sig.(syscall.Signal)), "SIG"))
+				}
+			}
+		}
+	}()
+	err := s.Run(ctx)
+	<-handled
+	return err
+}
