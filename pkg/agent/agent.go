@@ -21,7 +21,7 @@ type Call struct {
 	Op   Op
 	Name string   // the resource's name as in haresources, e.g. "IPaddr"
 	Args []string // its arguments, split at "::"
-	Env  []string // what a child gets besides the daemon's own environment
+	Env  []string // the environment of a child, complete
 	Path string   // the program to run; in-process agents stand in for it and use it in texts only
 	Log  Log      // where the lines go; never nil
 }
@@ -49,6 +49,7 @@ const (
 // Result is the outcome of a call.
 type Result struct {
 	Code   int    // exit status as a script would return it (LSB/OCF: 0 is success)
+	Signal int    // the signal that killed a child, or 0
 	State  State  // status and monitor only
 	Output string // what the original prints on standard output, newline included; the text decides whether a resource is owned. Scripts' output of start and stop is in the debug file already
 }
