@@ -63,7 +63,7 @@ func Load(ctx context.Context, in Instance, o LoadOptions) File {
 	if info, err := os.Stat(in.Path); err == nil {
 		f.stamp.mtime = info.ModTime()
 	}
-	config, problems := ldirectordcf.Parse(in.Config, text, o.parser(ctx))
+	config, problems := ldirectordcf.Parse(in.Config, text, o.Parser(ctx))
 	f.Config = config
 	var errors []string
 	for _, p := range problems {
@@ -102,8 +102,8 @@ func original(p diag.Problem, pid int, file string) string {
 	return fmt.Sprintf("%s [%d] reading file %s at line %d: %s", kind, pid, file, p.Pos.Line, text)
 }
 
-// parser gives the parser its view of the machine.
-func (o LoadOptions) parser(ctx context.Context) ldirectordcf.Options {
+// Parser gives the parser its view of the machine.
+func (o LoadOptions) Parser(ctx context.Context) ldirectordcf.Options {
 	getenv := o.Getenv
 	if getenv == nil {
 		getenv = os.Getenv
