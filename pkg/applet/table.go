@@ -1,9 +1,11 @@
 package applet
 
 import (
+	"context"
 	"fmt"
 
 	"github.com/systole-ha/systole/pkg/ipvs"
+	"github.com/systole-ha/systole/pkg/ipvs/kernel"
 	"github.com/systole-ha/systole/pkg/ipvs/model"
 	"github.com/systole-ha/systole/pkg/ipvs/userspace"
 )
@@ -11,6 +13,8 @@ import (
 // openTable opens the IPVS table that SYSTOLE_IPVS names: the kernel's by default.
 func openTable(getenv func(string) string) (ipvs.Table, error) {
 	switch kind := getenv("SYSTOLE_IPVS"); kind {
+	case "", "kernel":
+		return kernel.Open(context.Background())
 	case "userspace":
 		return userspace.New(), nil
 	case "model":
