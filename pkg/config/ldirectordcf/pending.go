@@ -1,0 +1,37 @@
+package ldirectordcf
+
+// connectOnly is what stands in for a service without a checker.
+const connectOnly = "checked by connecting, a udp service by a ping"
+
+// pending is every directive, or value of one, that is understood and kept in the Config but
+// does nothing yet, with what happens instead. When an effect is built its row goes; when the
+// table is empty the table and Config.Pending go.
+var pending = map[string]string{
+	"emailalert":       "no mail is sent",
+	"emailalertfreq":   "no mail is sent",
+	"emailalertfrom":   "no mail is sent",
+	"emailalertstatus": "no mail is sent",
+	"smtp":             "no mail is sent",
+	"execute":          "the other configuration is not run",
+	"fallbackcommand":  "the command is not run",
+	"maintenancedir":   "the directory is not looked at",
+	"monitorfile":      "nothing is written to the file",
+
+	"service=dns":        connectOnly,
+	"service=ftp":        connectOnly,
+	"service=imap":       connectOnly,
+	"service=imaps":      connectOnly,
+	"service=ldap":       connectOnly,
+	"service=ldaps":      connectOnly,
+	"service=mysql":      connectOnly,
+	"service=nntp":       connectOnly,
+	"service=oracle":     connectOnly,
+	"service=pgsql":      connectOnly,
+	"service=pop":        connectOnly,
+	"service=pops":       connectOnly,
+	"service=radius":     connectOnly,
+	"service=simpletcp":  connectOnly,
+	"service=sip":        connectOnly,
+	"service=smtp":       connectOnly,
+	"service=submission": connectOnly,
+}
