@@ -121,12 +121,12 @@ func (d *Director) checked(in Checked) {
 		return
 	}
 	p.failures++
+	if in.Reason != "" {
+		d.say("Check of real server %s (%s) failed: %s", p.members[0].name, p.members[0].v.id, in.Reason)
+	}
 	for _, m := range p.members {
 		if m.health == Down {
 			continue
-		}
-		if in.Reason != "" {
-			d.say("Check of real server %s (%s) failed: %s", m.name, m.v.id, in.Reason)
 		}
 		if limit := m.v.config.FailureCount; m.health == Up && p.failures < limit {
 			d.say("Soft failure real server: %s (%s) failure %d/%d", m.name, m.v.id, p.failures, limit)

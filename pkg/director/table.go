@@ -24,15 +24,22 @@ type mirror struct {
 
 // change is one operation without an answer.
 type change struct {
-	v    *virtual
-	op   ipvs.Op
-	done []string // lines to log when it was carried out
-	then []string // lines to log after it in any case, to keep their order
+	v     *virtual
+	op    ipvs.Op
+	tries int      // so far, at a stop
+	done  []string // lines to log when it was carried out
+	then  []string // lines to log after it in any case, to keep their order
 }
 
-// How soon a refused change is tried again: at once, then after the first of these, doubling
-// up to checkinterval.
-const firstRetry = 50 * time.Millisecond
+// How soon a refused change is tried again: at once, then after the first of these, doubling up
+// to the last, or checkinterval if that is less.
+const (
+	firstRetry = 50 * time.Millisecond
+	lastRetry  = time.Second
+)
+
+// At a stop a refused change is tried this often, and then left.
+const stopTries = 3
 
 // A table that takes long to read is read less often: at most this part of the time.
 const readShare = 10
@@ -141,13 +148,17 @@ func (d *Director) changed(err error) {
 	t.pending = t.pending[1:]
 	switch {
 	case err == nil:
-		c.v.refused = ""
+		c.v.refused, c.v.stale = "", false
 		for _, line := range c.done {
 			d.do(Log{Text: line})
 		}
-	case c.op.Kind == ipvs.DelService && errors.Is(err, ipvs.ErrNoService),
-		c.op.Kind == ipvs.DelDest && (errors.Is(err, ipvs.ErrNoDest) || errors.Is(err, ipvs.ErrNoService)):
-		// Somebody else was quicker; it is as it should be.
+	case d.doneAlready(c.op, err):
+		t.apply(ipvs.Op{Kind: ipvs.DelDest, Service: c.op.Service, Dest: c.op.Dest})
+	case d.stopping != "" && c.tries+1 < stopTries:
+		c.tries++
+		t.pending = append(t.pending, c)
+		d.do(Change{Op: c.op})
+		return
 	default:
 		d.refused(c.v, err)
 	}
@@ -157,14 +168,31 @@ func (d *Director) changed(err error) {
 	d.settled()
 }
 
-// refused notes that v's entry is not as it should be and has the table read again. Of several
-// refusals in a row only the first is logged, and each again only after a success.
+// doneAlready says whether a refusal means that somebody else was quicker and it is as it should
+// be: what is to be taken out is not there, or a server that is to lose its weight was taken out
+// and is not to come back.
+func (d *Director) doneAlready(op ipvs.Op, err error) bool {
+	switch op.Kind {
+	case ipvs.DelService:
+		return errors.Is(err, ipvs.ErrNoService)
+	case ipvs.DelDest:
+		return errors.Is(err, ipvs.ErrNoDest) || errors.Is(err, ipvs.ErrNoService)
+	case ipvs.EditDest:
+		return errors.Is(err, ipvs.ErrNoDest) && op.Dest.Weight == 0 && !d.config.Global.ReaddQuiescent
+	}
+	return false
+}
+
+// refused notes that v's entry is not as it should be and has the table read again. A refusal
+// because the table was changed by somebody else is not worth a line unless it comes again; of
+// others in a row only the first is logged, and each again only after a success.
 func (d *Director) refused(v *virtual, err error) {
-	if !v.dirty && v.refused != err.Error() {
+	outdated := errors.Is(err, ipvs.ErrExists) || errors.Is(err, ipvs.ErrNoService) || errors.Is(err, ipvs.ErrNoDest)
+	if !v.dirty && v.refused != err.Error() && (v.stale || !outdated) {
 		v.refused = err.Error()
 		d.do(Log{Text: "Failed to " + err.Error()})
 	}
-	v.dirty = true
+	v.dirty, v.stale = true, v.stale || outdated
 	d.retrySoon()
 }
 
@@ -172,7 +200,7 @@ func (d *Director) refused(v *virtual, err error) {
 func (d *Director) retrySoon() {
 	t := d.table
 	t.readAt = min(t.readAt, d.now+t.retry)
-	t.retry = max(firstRetry, min(2*t.retry, d.interval()))
+	t.retry = max(firstRetry, min(2*t.retry, lastRetry, d.interval()))
 }
 
 // settled gives what waits for the last change.

@@ -34,7 +34,8 @@ type virtual struct {
 	fallName  string // the fallback's address as configured
 
 	dirty   bool   // a change was refused
-	refused string // why
+	stale   bool   // one was refused because somebody else had changed the table
+	refused string // why the last one was
 	repairs uint64
 }
 

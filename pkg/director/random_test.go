@@ -1,0 +1,222 @@
+package director_test
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"github.com/systole-ha/systole/pkg/config/ldirectordcf"
+	"github.com/systole-ha/systole/pkg/director"
+	"github.com/systole-ha/systole/pkg/ipvs"
+)
+
+// TestRandomDays lets anything happen in any order: servers die and return, files are reloaded,
+// the table is tampered with or refuses. Two things must hold: no real server is ever given
+// traffic that has not answered a check of this director, and once the world is quiet the table
+// is what the last file and the servers say.
+func TestRandomDays(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		w := newWorld(t)
+		stranger := ipvs.Op{Kind: ipvs.AddService, Service: ipvs.Service{
+			VIP:       ipvs.VIP{Protocol: ipvs.TCP, Addr: netip.MustParseAddrPort("10.9.9.9:80"), Family: ipvs.IPv4},
+			Scheduler: "rr",
+		}}
+		if err := w.table.Do(context.Background(), stranger); err != nil {
+			rt.Fatal(err)
+		}
+		r := &randomDay{world: w, rt: rt, answered: map[string]bool{}}
+		r.reload()
+		for range rapid.IntRange(1, 25).Draw(rt, "events") {
+			r.happen()
+		}
+		clear(w.refuse)
+		w.broken = false
+		r.configure(false)
+		r.run(40 * time.Second)
+		r.expect()
+		w.step(director.Stop{Signal: "TERM"})
+		if got, want := w.rulesText(), "-A -t 10.9.9.9:80 -s rr\n"; got != want {
+			rt.Fatalf("after stop the table is\n%swant\n%s", got, want)
+		}
+	})
+}
+
+type randomDay struct {
+	*world
+	rt       *rapid.T
+	config   *ldirectordcf.Config
+	answered map[string]bool // servers that have answered a check
+}
+
+var randomReals = []string{"10.0.0.2:80", "10.0.0.3:80", "10.0.0.4:80"}
+
+func (r *randomDay) happen() {
+	switch rapid.SampledFrom([]string{"servers", "run", "run", "run", "reload", "tamper", "refuse", "broken"}).Draw(r.rt, "event") {
+	case "servers":
+		r.scriptServers([]string{"up", "up", "down", "hang", "slow"})
+	case "run":
+		r.run(time.Duration(rapid.IntRange(1, 4000).Draw(r.rt, "ms")) * time.Millisecond)
+	case "reload":
+		r.reload()
+	case "tamper":
+		r.tamper()
+	case "refuse":
+		clear(r.refuse)
+		if what := rapid.SampledFrom([]string{"", "add", "change", "delete", "add service", "delete real"}).Draw(r.rt, "what"); what != "" {
+			r.refuse[what] = "no buffer space"
+		}
+	case "broken":
+		r.broken = rapid.Bool().Draw(r.rt, "broken")
+	}
+}
+
+func (r *randomDay) scriptServers(states []string) {
+	for _, name := range randomReals {
+		r.servers[name] = server{state: rapid.SampledFrom(states).Draw(r.rt, name)}
+	}
+}
+
+// run is world.run that notes who has answered and looks at every operation.
+func (r *randomDay) run(d time.Duration) {
+	r.onCheck = func(a director.StartCheck) {
+		if s := r.servers[a.Real.Addr.String()].state; s == "up" || s == "slow" {
+			r.answered[a.Real.Addr.String()] = true
+		}
+	}
+	r.onChange = func(op ipvs.Op) {
+		name := op.Dest.Addr.String()
+		if (op.Kind == ipvs.AddDest || op.Kind == ipvs.EditDest) && op.Dest.Weight > 0 && !r.answered[name] && !op.Dest.Addr.Addr().IsLoopback() {
+			had := false
+			for _, e := range r.snapshot() {
+				for _, d := range e.Dests {
+					had = had || e.VIP == op.Service.VIP && d.Addr == op.Dest.Addr && d.Weight > 0
+				}
+			}
+			if !had {
+				r.rt.Fatalf("%s: %v: it has answered no check", r.since(r.now), op)
+			}
+		}
+	}
+	r.world.run(d)
+}
+
+func (r *randomDay) snapshot() []ipvs.Entry {
+	entries, err := r.table.Snapshot(context.Background())
+	if err != nil {
+		r.rt.Fatal(err)
+	}
+	return entries
+}
+
+func (r *randomDay) reload() {
+	r.configure(true)
+	r.run(0)
+}
+
+// configure makes a file. A quiet one has servers that are up or down only.
+func (r *randomDay) configure(wild bool) {
+	var b strings.Builder
+	yesno := rapid.SampledFrom([]string{"yes", "no"})
+	fmt.Fprintf(&b, "checkinterval=%d\nchecktimeout=2\nquiescent=%s\nreaddquiescent=%s\n",
+		rapid.IntRange(1, 3).Draw(r.rt, "interval"), yesno.Draw(r.rt, "quiescent"), yesno.Draw(r.rt, "readd"))
+	if rapid.Bool().Draw(r.rt, "fallback") {
+		b.WriteString("fallback=127.0.0.1:80\n")
+	}
+	for _, v := range []string{"10.0.0.1:80", "10.0.0.9:80"} {
+		if wild && rapid.IntRange(0, 3).Draw(r.rt, "without "+v) == 0 {
+			continue
+		}
+		fmt.Fprintf(&b, "virtual=%s\n    service=http\n    failurecount=%d\n    scheduler=%s\n", v,
+			rapid.IntRange(1, 3).Draw(r.rt, "failurecount"), rapid.SampledFrom([]string{"rr", "wlc"}).Draw(r.rt, "scheduler"))
+		for _, real := range randomReals {
+			if rapid.IntRange(0, 4).Draw(r.rt, "without "+real) > 0 {
+				fmt.Fprintf(&b, "    real=%s gate %d\n", real, rapid.IntRange(1, 2).Draw(r.rt, "weight"))
+			}
+		}
+	}
+	b.WriteString("# end\n")
+	config, problems := ldirectordcf.Parse("cf", []byte(b.String()), ldirectordcf.Options{})
+	if err := problems.Err(); err != nil {
+		r.rt.Fatal(err)
+	}
+	if !wild {
+		r.scriptServers([]string{"up", "down", "hang"})
+	}
+	r.config = config
+	r.step(director.ConfigRead{Config: config})
+}
+
+// tamper does what somebody else may do, except to give a server weight.
+func (r *randomDay) tamper() {
+	var ops []ipvs.Op
+	for _, e := range r.snapshot() {
+		if e.Scheduler == "rr" && e.Addr.Addr() == netip.MustParseAddr("10.9.9.9") {
+			continue
+		}
+		if rapid.IntRange(0, 3).Draw(r.rt, "delete service") == 0 {
+			ops = append(ops, ipvs.Op{Kind: ipvs.DelService, Service: e.Service})
+			continue
+		}
+		for _, d := range e.Dests {
+			if rapid.Bool().Draw(r.rt, "delete server") {
+				ops = append(ops, ipvs.Op{Kind: ipvs.DelDest, Service: e.Service, Dest: d.Dest})
+			}
+		}
+	}
+	for _, op := range ops {
+		if err := r.table.Do(context.Background(), op); err != nil {
+			r.rt.Fatal(err)
+		}
+	}
+}
+
+// expect holds the table against the last file and the servers.
+func (r *randomDay) expect() {
+	have := map[ipvs.VIP]map[netip.AddrPort]ipvs.Dest{}
+	for _, e := range r.snapshot() {
+		have[e.VIP] = map[netip.AddrPort]ipvs.Dest{}
+		for _, d := range e.Dests {
+			have[e.VIP][d.Addr] = d.Dest
+		}
+	}
+	if len(have) != len(r.config.Virtuals)+1 {
+		r.rt.Fatalf("%d services in the table, want %d and a stranger's:\n%s", len(have), len(r.config.Virtuals), r.rulesText())
+	}
+	for i := range r.config.Virtuals {
+		v := &r.config.Virtuals[i]
+		dests, in := have[v.VIP]
+		if !in {
+			r.rt.Fatalf("%s is not in the table", v.ID())
+		}
+		up := 0
+		for _, real := range v.Reals {
+			d, in := dests[real.Addr]
+			switch r.servers[real.Addr.String()].state {
+			case "up":
+				up++
+				if !in || d.Weight != real.Weight {
+					r.rt.Errorf("%s: %v is up, and in the table as %+v (%v)", v.ID(), real.Addr, d, in)
+				}
+			default: // quiescent: with weight 0, or not at all if it was deleted by hand
+				if in && (d.Weight != 0 || !v.Quiescent) {
+					r.rt.Errorf("%s: %v is down, and in the table as %+v", v.ID(), real.Addr, d)
+				}
+			}
+			delete(dests, real.Addr)
+		}
+		if v.Fallback != nil {
+			if _, in := dests[v.Fallback.Addr]; in != (up == 0) {
+				r.rt.Errorf("%s: fallback in the table: %v, with %d servers up", v.ID(), in, up)
+			}
+			delete(dests, v.Fallback.Addr)
+		}
+		for a := range dests {
+			r.rt.Errorf("%s: stranger %v in the table", v.ID(), a)
+		}
+	}
+}
