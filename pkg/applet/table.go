@@ -14,7 +14,11 @@ import (
 func openTable(getenv func(string) string) (ipvs.Table, error) {
 	switch kind := getenv("SYSTOLE_IPVS"); kind {
 	case "", "kernel":
-		return kernel.Open(context.Background())
+		t, err := kernel.Open(context.Background())
+		if err != nil {
+			return nil, err
+		}
+		return t, nil
 	case "userspace":
 		return userspace.New(), nil
 	case "model":
