@@ -282,7 +282,7 @@ func (a *admin) text(c ipvs.Command) ([]byte, error) {
 		}
 		return nil, &ipvs.Refusal{Op: c.Op, Reason: ipvs.ErrNoService, Cause: syscall.ESRCH}
 	}
-	info := ipvs.Info{Version: [3]uint8{1, 2, 1}}
+	info := ipvs.Info{Version: [3]uint8{1, 2, 1}, ConnSize: 4096} // of tables that have none, the kernel's usual
 	if t, ok := a.table.(ipvs.Informer); ok {
 		if info, err = t.Info(a.ctx); err != nil {
 			return nil, err

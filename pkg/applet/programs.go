@@ -7,5 +7,8 @@ func programs() []program {
 		showProgram,
 		heartbeatProgram,
 		ldirectordProgram,
+		ipvsadmProgram,
+		ipvsadmSaveProgram,
+		ipvsadmRestoreProgram,
 	}
 }
