@@ -15,7 +15,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/systole-ha/systole/pkg/getopt"
-	"github.com/systole-ha/systole/pkg/ipvs"
 	"github.com/systole-ha/systole/pkg/ldirectord"
 )
 
@@ -113,7 +112,7 @@ func runLdirectord(env Env, args []string) int {
 	p := ldirectordProcess{
 		env: env, args: args, words: options.Operands, paths: ldirectord.PathsUnder("/" + env.Getenv(rootEnv)),
 		load: ldirectord.LoadOptions{Getenv: env.Getenv, Debug: options.Has("debug")},
-		open: func() (ipvs.Table, error) { return openTable(env.Getenv) },
+		open: (&tables{kind: env.Getenv(ipvsEnv)}).open,
 	}
 	if env.Getenv(ldirectordReadyEnv) != "" {
 		return p.daemon()

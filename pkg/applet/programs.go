@@ -3,6 +3,7 @@ package applet
 // programs lists every program, in the order of the help text. Each is defined in a file of its own.
 func programs() []program {
 	return []program{
+		demoProgram,
 		checkProgram,
 		showProgram,
 		heartbeatProgram,
