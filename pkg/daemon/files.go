@@ -22,7 +22,6 @@ import (
 	"github.com/systole-ha/systole/pkg/halog"
 	"github.com/systole-ha/systole/pkg/hbauth"
 	"github.com/systole-ha/systole/pkg/media"
-	"github.com/systole-ha/systole/pkg/resource"
 )
 
 // Files are the configuration as read at one time.
@@ -243,9 +242,9 @@ func (f *Files) engine() cluster.Config {
 
 // groups are the lines of haresources for the resource manager. The file is read anew for each
 // operation, as the scripts do; one that cannot be read, or has mistakes, leaves what was known.
-func (f *Files) groups(p Paths) func() []resource.Group {
-	last := resourceGroups(f.Groups)
-	return func() []resource.Group {
+func (f *Files) groups(p Paths) func() []haresources.Group {
+	last := f.Groups
+	return func() []haresources.Group {
 		path := filepath.Join(p.Etc, "haresources")
 		text, err := os.ReadFile(path)
 		if err != nil {
@@ -253,22 +252,10 @@ func (f *Files) groups(p Paths) func() []resource.Group {
 		}
 		groups, problems := haresources.Parse(path, text, f.nodeNames())
 		if problems.Err() == nil {
-			last = resourceGroups(groups)
+			last = groups
 		}
 		return last
 	}
-}
-
-func resourceGroups(groups []haresources.Group) []resource.Group {
-	var out []resource.Group
-	for _, g := range groups {
-		r := resource.Group{Node: g.Node}
-		for _, res := range g.Resources {
-			r.Resources = append(r.Resources, res.Word)
-		}
-		out = append(out, r)
-	}
-	return out
 }
 
 // loadAverage is the text of the ld field.

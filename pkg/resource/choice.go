@@ -1,0 +1,161 @@
+package resource
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/systole-ha/systole/pkg/agent"
+)
+
+// choice is who serves a resource, and the path that log lines name.
+type choice struct {
+	agent   agent.Agent
+	path    string
+	builtin bool
+}
+
+// choose finds the script of a resource as the original does, in resource.d and then in init.d, and
+// decides who does its work: our own agent if there is one for the name and the script is a stock
+// one, ours, or missing; else the script.
+func (m *Manager) choose(s script, name string) (choice, bool) {
+	p := m.o.Paths
+	path, found := "", false
+	if !strings.Contains(name, "/") {
+		for _, dir := range []string{p.ResourceD, p.InitD} {
+			if path = dir + "/" + name; isProgram(path) {
+				found = true
+				break
+			}
+		}
+	}
+	own := m.o.Agents[name]
+	switch {
+	case own == nil && (!found || m.o.Script == nil):
+		return choice{}, false
+	case own == nil:
+		return choice{agent: m.o.Script, path: path}, true
+	case !found:
+		path = p.ResourceD + "/" + name
+		if name == "ipvsadm" || name == "ldirectord" {
+			path = p.InitD + "/" + name
+		}
+	case !isStock(name, path):
+		m.report(s, name, "info: "+path+" is not the stock script: it is run, not the built-in agent "+name)
+		if m.o.Script == nil {
+			return choice{}, false
+		}
+		return choice{agent: m.o.Script, path: path}, true
+	}
+	m.report(s, name, "")
+	return choice{agent: own, path: path, builtin: true}, true
+}
+
+// report writes a line about the choice for a name when it is another than before.
+func (m *Manager) report(s script, name, text string) {
+	m.mu.Lock()
+	was := m.reported[name]
+	m.reported[name] = text
+	m.mu.Unlock()
+	switch {
+	case text == was:
+	case text == "":
+		s.log("info: the stock script is back: the built-in agent %s is used", name)
+	default:
+		s.log("%s", text)
+	}
+}
+
+// isProgram reports whether path is a regular file, after links, that somebody may execute.
+func isProgram(path string) bool {
+	st, err := os.Stat(path)
+	return err == nil && st.Mode().IsRegular() && st.Mode()&0o111 != 0
+}
+
+// marks are words that the stock scripts have in them: any one will do.
+var marks = map[string][]string{
+	"IPaddr":     {"hto-mapfuncs"},
+	"IPaddr2":    {"hto-mapfuncs"},
+	"IPv6addr":   {"hto-mapfuncs"},
+	"ipvsadm":    {"ipvsadm-restore", "/etc/default/ipvsadm", "IPVSADM_RULES"},
+	"ldirectord": {"sbin/ldirectord", "/usr/sbin/$NAME", "@sbindir@/ldirectord"},
+}
+
+// ownMark is in the scripts that we install in the places of stock ones.
+const ownMark = "systole"
+
+// stockHead is how much of a script is looked at.
+const stockHead = 64 << 10
+
+// isStock reports whether a resource script is one that comes with heartbeat, ipvsadm or
+// ldirectord, or ours.
+func isStock(name, path string) bool {
+	if real, err := filepath.EvalSymlinks(path); err == nil {
+		if name == "ldirectord" && filepath.Base(real) == "ldirectord" && filepath.Base(filepath.Dir(real)) == "sbin" {
+			return true
+		}
+	}
+	if isSelf(path) {
+		return true
+	}
+	text, err := readHead(path)
+	return err == nil && slices.ContainsFunc(append(marks[name], ownMark), func(mark string) bool { return bytes.Contains(text, []byte(mark)) })
+}
+
+// isSelf reports whether path is this very program.
+func isSelf(path string) bool {
+	a, err := os.Stat(path)
+	if err != nil {
+		return false
+	}
+	b, err := os.Stat("/proc/self/exe")
+	return err == nil && os.SameFile(a, b)
+}
+
+func readHead(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return io.ReadAll(io.LimitReader(f, stockHead))
+}
+
+// stockHooks are the fingerprints of harc and of the rc.d scripts of heartbeat 2.1.3 to 3.0.6.
+var stockHooks = map[string]string{
+	"harc":            "",
+	"status":          "",
+	"ip-request":      "",
+	"ip-request-resp": "",
+	"hb_takeover":     "",
+}
+
+// isStockHook reports whether a script of rc.d, or harc, is the stock one, ours, or missing.
+func isStockHook(name, path string) bool {
+	text, err := readHead(path)
+	switch {
+	case os.IsNotExist(err):
+		return true
+	case err != nil:
+		return false
+	}
+	return isSelf(path) || bytes.Contains(text, []byte(ownMark)) || fingerprint(text) == stockHooks[name]
+}
+
+// fingerprint is a digest of what a shell script does: comments, empty lines and indentation do not
+// count.
+func fingerprint(text []byte) string {
+	h := sha256.New()
+	for line := range bytes.Lines(text) {
+		line = bytes.TrimSpace(line)
+		if len(line) > 0 && line[0] != '#' {
+			h.Write(append(line, '\n'))
+		}
+	}
+	return hex.EncodeToString(h.Sum(nil)[:16])
+}

@@ -1,0 +1,124 @@
+package resource
+
+import (
+	"context"
+	"fmt"
+	"regexp"
+	"strings"
+	"sync"
+
+	"github.com/systole-ha/systole/pkg/agent"
+	"github.com/systole-ha/systole/pkg/config/haresources"
+)
+
+// lock makes operations on the same resource wait for each other.
+func (m *Manager) lock(word string) *sync.Mutex {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	l := m.busy[word]
+	if l == nil {
+		l = new(sync.Mutex)
+		m.busy[word] = l
+	}
+	return l
+}
+
+// run runs one operation of a resource by the chosen agent. A panic of the agent counts as its
+// failure.
+func (j *job) run(ch choice, r haresources.Resource, op agent.Op) (res agent.Result, err error) {
+	l := j.lock(r.Word)
+	l.Lock()
+	defer l.Unlock()
+	defer func() {
+		if p := recover(); p != nil {
+			j.panicked(fmt.Sprintf("%s %s", r.Word, op), p)
+			res, err = agent.Result{Code: 1}, fmt.Errorf("%s %s: panic: %v", r.Word, op, p)
+		}
+	}()
+	return ch.agent.Run(j.ctx, j.call(ch, r, op))
+}
+
+func (j *job) call(ch choice, r haresources.Resource, op agent.Op) agent.Call {
+	c := agent.Call{Op: op, Name: r.Script, Args: r.Args, Path: ch.path, Log: j.o.Log}
+	if !ch.builtin {
+		c.Env = j.environ(j.env)
+	}
+	return c
+}
+
+// owned reports whether the resource is running here, by the text that its status prints. s writes
+// the lines about it.
+func (j *job) owned(s script, r haresources.Resource) bool {
+	ch, ok := j.choose(s, r.Script)
+	if !ok {
+		s.log("ERROR: Cannot locate resource script %s", r.Script)
+		return false
+	}
+	res, err := j.run(ch, r, agent.Status)
+	if err != nil {
+		j.o.Log.Print(err.Error())
+	}
+	return isOwned(res.Output)
+}
+
+// notRunning is the text that outweighs the words of isOwned, as the shell pattern has it.
+var notRunning = regexp.MustCompile(`(?s)[nN][oO][tT] .*[rR]unning`)
+
+// isOwned is ResourceManager's rule for what a status prints: "not running" in any writing of "not"
+// is not owned; "running", "Running" or "OK" anywhere is; all else is not.
+func isOwned(status string) bool {
+	return !notRunning.MatchString(status) &&
+		(strings.Contains(status, "running") || strings.Contains(status, "Running") || strings.Contains(status, "OK"))
+}
+
+// operate starts or stops a resource and returns its exit status.
+func (j *job) operate(s script, r haresources.Resource, op agent.Op) int {
+	ch, ok := j.choose(s, r.Script)
+	if !ok {
+		s.log("ERROR: Cannot locate resource script %s", r.Script)
+		s.log("ERROR: Cannot locate resource script %s", r.Script)
+		return 1
+	}
+	words := fmt.Sprintf("%s %s %s", ch.path, strings.Join(r.Args, " "), op) // two blanks if there are no arguments
+	s.log("info: Running %s", words)
+	s.log("debug: Starting %s", words)
+	res, err := j.run(ch, r, op)
+	if err != nil && res.Code == 0 {
+		res.Code = 1
+	}
+	j.o.Log.Print(res.Output)
+	if err != nil {
+		j.o.Log.Print(err.Error())
+	}
+	s.log("debug: %s done. RC=%d", words, res.Code)
+	if res.Code != 0 {
+		s.log("ERROR: Return code %d from %s", res.Code, ch.path)
+	}
+	return res.Code
+}
+
+// renew does what a resource that runs already needs when its group is taken.
+func (j *job) renew(s script, r haresources.Resource) {
+	ch, ok := j.choose(s, r.Script)
+	if !ok {
+		return
+	}
+	a, ok := ch.agent.(agent.Renewer)
+	if !ok {
+		return
+	}
+	defer func() {
+		if p := recover(); p != nil {
+			j.panicked(r.Word, p)
+		}
+	}()
+	if err := a.Renew(j.ctx, j.call(ch, r, agent.Start)); err != nil {
+		j.o.Log.Print(err.Error())
+	}
+}
+
+// Owned reports whether a resource is running here, as `ResourceManager status` finds it.
+func (m *Manager) Owned(ctx context.Context, word string) bool {
+	j := &job{Manager: m, ctx: ctx}
+	return j.owned(m.script("ResourceManager"), haresources.Split(word))
+}
