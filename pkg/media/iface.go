@@ -25,25 +25,58 @@ func lookIface(name string) (iface, error) {
 		return i, fmt.Errorf("socket: %w", err)
 	}
 	defer func() { _ = unix.Close(fd) }() // nothing was written to it
-	ifr, err := unix.NewIfreq(name)
+	ifr, err := askIface(fd, unix.SIOCGIFINDEX, name)
 	if err != nil {
 		return i, fmt.Errorf("interface %s: %w", name, err)
 	}
-	if err := unix.IoctlIfreq(fd, unix.SIOCGIFINDEX, ifr); err != nil {
-		return i, fmt.Errorf("interface %s: %w", name, err)
-	}
 	i.index = ifr.Uint32()
-	if ifr, err = unix.NewIfreq(name); err != nil {
-		return i, fmt.Errorf("interface %s: %w", name, err)
-	}
-	if err := unix.IoctlIfreq(fd, unix.SIOCGIFBRDADDR, ifr); err == nil {
-		if b, err := ifr.Inet4Addr(); err == nil {
-			i.broadcast, _ = netip.AddrFromSlice(b)
-		}
-	} else if !errors.Is(err, unix.EADDRNOTAVAIL) {
+	i.broadcast, err = broadcastOf(fd, name)
+	if err != nil && !errors.Is(err, unix.EADDRNOTAVAIL) {
 		return i, fmt.Errorf("broadcast address of %s: %w", name, err)
 	}
 	return i, nil
+}
+
+func askIface(fd int, request uint, name string) (*unix.Ifreq, error) {
+	ifr, err := unix.NewIfreq(name)
+	if err == nil {
+		err = unix.IoctlIfreq(fd, request, ifr)
+	}
+	return ifr, err
+}
+
+func askAddr(fd int, request uint, name string) (a [4]byte, err error) {
+	ifr, err := askIface(fd, request, name)
+	if err != nil {
+		return a, err
+	}
+	b, err := ifr.Inet4Addr()
+	copy(a[:], b)
+	return a, err
+}
+
+// broadcastOf is the broadcast address that was set for the interface's first IPv4 address, or
+// else the last address of its network; invalid if that has none.
+func broadcastOf(fd int, name string) (netip.Addr, error) {
+	set, err := askAddr(fd, unix.SIOCGIFBRDADDR, name)
+	if err != nil {
+		return netip.Addr{}, err
+	}
+	if set != [4]byte{} {
+		return netip.AddrFrom4(set), nil
+	}
+	addr, err := askAddr(fd, unix.SIOCGIFADDR, name)
+	if err != nil {
+		return netip.Addr{}, err
+	}
+	mask, err := askAddr(fd, unix.SIOCGIFNETMASK, name)
+	if err != nil || mask[3] >= 0xfe {
+		return netip.Addr{}, err
+	}
+	for i := range addr {
+		addr[i] |= ^mask[i]
+	}
+	return netip.AddrFrom4(addr), nil
 }
 
 // changed is nil as long as the interface of that name is the one that i describes. An interface

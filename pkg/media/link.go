@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"sync/atomic"
 	"time"
@@ -69,7 +70,7 @@ func (l *link) Close() error {
 		return nil
 	}
 	c := l.conn
-	l.conn = nil
+	l.conn, l.gone = nil, net.ErrClosed
 	l.up.Store(false)
 	if err := c.close(); err != nil {
 		return fmt.Errorf("close %s: %w", l.spec, err)
@@ -99,7 +100,7 @@ func (l *link) Run(ctx context.Context, deliver func(Frame)) error {
 			r.reader = nil
 			l.driver.readFailed(l.log, err)
 			r.shut()
-			l.gone = err
+			l.gone = err // until the next tick
 		}
 	}
 }
@@ -155,7 +156,7 @@ func (r *runner) refit() {
 			return
 		}
 		r.shut()
-		r.log(halog.Warn, err, "%s: sockets no longer fit the interface: %s. Opening them anew.", r.spec, strerror(err))
+		r.log(halog.Warn, err, "%s: %s; opening it anew.", r.spec, err)
 	}
 	var lines []Event
 	c, err := r.driver.open(r.ctx, 1, func(p halog.Prio, err error, format string, args ...any) {

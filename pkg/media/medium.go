@@ -41,8 +41,8 @@ type Options struct {
 type Event struct {
 	Medium Spec
 	Prio   halog.Prio
-	Text   string // the original's words where it has any
-	Err    error  // the cause of a failure; nil for what is merely worth knowing
+	Text   string // the whole line after the level, in the original's words where it has any
+	Err    error  // the cause of a failure, which Text names already; nil for what is merely worth knowing
 }
 
 // Frame is one packet that came in.
