@@ -2,7 +2,6 @@ package daemon
 
 import (
 	"context"
-	"fmt"
 	"sync"
 
 	"github.com/systole-ha/systole/pkg/cluster"
@@ -19,13 +18,7 @@ type links struct {
 // original: a typo in an interface name must not start a node that hears nobody. (Once open, a
 // medium survives the loss of its interface.)
 func openLinks(ctx context.Context, specs []media.Spec, o media.Options, log *halog.Logger) (*links, error) {
-	o.Report = func(e media.Event) {
-		text := "glib: " + e.Text
-		if e.Err != nil {
-			text = fmt.Sprintf("%s: %v", text, e.Err)
-		}
-		log.Log(e.Prio, text)
-	}
+	o.Report = func(e media.Event) { log.Log(e.Prio, e.Text) }
 	l := &links{}
 	for _, s := range specs {
 		m, err := media.Open(ctx, s, o)
