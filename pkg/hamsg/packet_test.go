@@ -103,8 +103,10 @@ func TestText(t *testing.T) {
 		{"list", new(hamsg.Msg).AddList("l", "abc", "", "d,e:f"), ">>>\n(3)l=3:abc,0:,5:d,e:f,\n<<<\n"},
 		{"binary", new(hamsg.Msg).AddField(hamsg.Field{Name: "b", Kind: hamsg.Binary, Value: "\x00\n="}), ">>>\n(1)b=AAo9\n<<<\n"},
 		{"compressed", new(hamsg.Msg).AddField(hamsg.Field{Name: "c", Kind: hamsg.Compressed, Value: "x"}), ">>>\n(4)c=eA==\n<<<\n"},
-		{"nested", hamsg.New("n").AddStruct("s", inner),
-			">>>\nt=n\n(2)s=>>>\x14x=1\x14(2)deep=>>>\x15y=a\x13b\x15<<<\x15\x14<<<\x14\n<<<\n"},
+		{
+			"nested", hamsg.New("n").AddStruct("s", inner),
+			">>>\nt=n\n(2)s=>>>\x14x=1\x14(2)deep=>>>\x15y=a\x13b\x15<<<\x15\x14<<<\x14\n<<<\n",
+		},
 	} {
 		got, err := c.m.AppendText(nil)
 		if err != nil || string(got) != c.text {
@@ -165,14 +167,14 @@ func TestDecodeRefuses(t *testing.T) {
 		}
 	}
 	for packet, reason := range map[string]string{
-		"###\n":                                    "no end mark",
-		"###\n5:(0)t=,":                            "no end mark",
-		"###\n5:(0)t=%%%\n":                        "no end mark",
-		"###\n6:(0)t=,%%%\n":                       "no end mark",
-		"###\n4:(0)t=,%%%\n":                       "no end mark",
-		"###\n:(0)t=,%%%\n":                        "no end mark",
-		"###\n5 :(0)t=,%%%\n":                      "no end mark",
-		"###\n-5:(0)t=,%%%\n":                      "no end mark",
+		"###\n":               "no end mark",
+		"###\n5:(0)t=,":       "no end mark",
+		"###\n5:(0)t=%%%\n":   "no end mark",
+		"###\n6:(0)t=,%%%\n":  "no end mark",
+		"###\n4:(0)t=,%%%\n":  "no end mark",
+		"###\n:(0)t=,%%%\n":   "no end mark",
+		"###\n5 :(0)t=,%%%\n": "no end mark",
+		"###\n-5:(0)t=,%%%\n": "no end mark",
 		"###\n99999999999999999999999:(0)t=,%%%\n": "no end mark",
 		netstring("t=x"):                           "without a type",
 		netstring("(6)t="):                         "without a type",
