@@ -128,11 +128,11 @@ func readHead(path string) ([]byte, error) {
 
 // stockHooks are the fingerprints of harc and of the rc.d scripts of heartbeat 2.1.3 to 3.0.6.
 var stockHooks = map[string]string{
-	"harc":            "",
-	"status":          "",
-	"ip-request":      "",
-	"ip-request-resp": "",
-	"hb_takeover":     "",
+	"harc":            "810b707a56616d875f18e69d89f63909",
+	"status":          "bfc1e02b7f191d03389172df3825eabb",
+	"ip-request":      "6be7402692bd51787ca049a5be9ef409",
+	"ip-request-resp": "9573e7355594abdbb0c8ba400ac38601",
+	"hb_takeover":     "41fdf46e02a97c1f2ff67bcde274fb70",
 }
 
 // isStockHook reports whether a script of rc.d, or harc, is the stock one, ours, or missing.
@@ -147,13 +147,13 @@ func isStockHook(name, path string) bool {
 	return isSelf(path) || bytes.Contains(text, []byte(ownMark)) || fingerprint(text) == stockHooks[name]
 }
 
-// fingerprint is a digest of what a shell script does: comments, empty lines and indentation do not
-// count.
+// fingerprint is a digest of what a shell script does: comments, empty lines, indentation and the
+// places of ifconfig and route, which differ between builds and are not used, do not count.
 func fingerprint(text []byte) string {
 	h := sha256.New()
 	for line := range bytes.Lines(text) {
 		line = bytes.TrimSpace(line)
-		if len(line) > 0 && line[0] != '#' {
+		if len(line) > 0 && line[0] != '#' && !bytes.HasPrefix(line, []byte("IFCONFIG=")) && !bytes.HasPrefix(line, []byte("ROUTE=")) {
 			h.Write(append(line, '\n'))
 		}
 	}

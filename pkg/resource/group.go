@@ -122,8 +122,8 @@ func (j *job) stop(s script, r haresources.Resource) int {
 		return 0
 	}
 	if !j.owned(s, r) {
-		s.log("ERROR: Resource script for %s probably not LSB-compliant.", r.Script)
-		s.log("WARN: it (%s) MUST succeed on a stop when already stopped", r.Script)
+		s.log("ERROR: Resource script for %s probably not LSB-compliant.", r.Word)
+		s.log("WARN: it (%s) MUST succeed on a stop when already stopped", r.Word)
 		s.log("WARN: Machine reboot narrowly avoided!")
 		return 0
 	}

@@ -75,9 +75,7 @@ func (j *job) child(path, kind string) (code, signal int) {
 	}
 	env := append(j.environ(j.env), "HA_DIR="+j.o.Paths.HaDir+"/", "HA_FUNCS="+j.o.Paths.HaDir+"//shellfuncs")
 	r, err := j.o.Script.Run(j.ctx, agent.Call{Name: kind, Args: []string{kind}, Path: path, Env: env, Log: j.o.Log})
-	if err != nil {
-		j.o.Log.Print(err.Error())
-	}
+	j.explain(choice{}, r, err)
 	return r.Code, r.Signal
 }
 
@@ -132,7 +130,7 @@ func (j *job) ipRequest(script) int {
 	if j.Owned(j.ctx, key) {
 		owned = "yes"
 		if local := j.o.Paths.HaDir + "/rc.d/local_giveip"; isProgram(local) {
-			j.child(local, key)
+			j.child(local, "ip-request")
 		}
 		j.giveGroup(key)
 	}

@@ -24,9 +24,8 @@ func (m *Manager) VerifyAllIdle(ctx context.Context) (active int, stderr []strin
 		}
 	}
 	if active > 0 {
-		stderr = append(stderr,
-			"CRITICAL: Non-idle resources will affect resource takeback!",
-			"CRITICAL: Non-idle resources may affect data integrity!")
+		s.log("CRITICAL: Non-idle resources will affect resource takeback!")
+		s.log("CRITICAL: Non-idle resources may affect data integrity!")
 	}
 	return active, stderr
 }

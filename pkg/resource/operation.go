@@ -55,11 +55,19 @@ func (j *job) owned(s script, r haresources.Resource) bool {
 		return false
 	}
 	res, err := j.run(ch, r, agent.Status)
-	if err != nil {
-		j.o.Log.Print(err.Error())
-	}
+	j.explain(ch, res, err)
 	return isOwned(res.Output)
 }
+
+// explain writes an error to the debug file if nobody else has said what it says.
+func (j *job) explain(ch choice, r agent.Result, err error) {
+	if err != nil && (ch.builtin && r.Output == "" || !ch.builtin && r.Code >= shellCodes) {
+		j.o.Log.Print(err.Error())
+	}
+}
+
+// shellCodes are the exit codes that a script does not give itself: not to be run, killed.
+const shellCodes = 126
 
 // notRunning is the text that outweighs the words of isOwned, as the shell pattern has it.
 var notRunning = regexp.MustCompile(`(?s)[nN][oO][tT] .*[rR]unning`)
@@ -87,9 +95,7 @@ func (j *job) operate(s script, r haresources.Resource, op agent.Op) int {
 		res.Code = 1
 	}
 	j.o.Log.Print(res.Output)
-	if err != nil {
-		j.o.Log.Print(err.Error())
-	}
+	j.explain(ch, res, err)
 	s.log("debug: %s done. RC=%d", words, res.Code)
 	if res.Code != 0 {
 		s.log("ERROR: Return code %d from %s", res.Code, ch.path)
