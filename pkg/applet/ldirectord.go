@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/systole-ha/systole/pkg/getopt"
+	"github.com/systole-ha/systole/pkg/ipvs"
 	"github.com/systole-ha/systole/pkg/ldirectord"
 )
 

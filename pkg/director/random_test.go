@@ -35,11 +35,12 @@ func TestRandomDays(t *testing.T) {
 			r.happen()
 		}
 		clear(w.refuse)
-		w.broken = false
+		w.broken, w.slow = false, 0
 		r.configure(false)
 		r.run(40 * time.Second)
 		r.expect()
 		w.step(director.Stop{Signal: "TERM"})
+		w.run(time.Second)
 		if got, want := w.rulesText(), "-A -t 10.9.9.9:80 -s rr\n"; got != want {
 			rt.Fatalf("after stop the table is\n%swant\n%s", got, want)
 		}
@@ -56,7 +57,7 @@ type randomDay struct {
 var randomReals = []string{"10.0.0.2:80", "10.0.0.3:80", "10.0.0.4:80"}
 
 func (r *randomDay) happen() {
-	switch rapid.SampledFrom([]string{"servers", "run", "run", "run", "reload", "tamper", "refuse", "broken"}).Draw(r.rt, "event") {
+	switch rapid.SampledFrom([]string{"servers", "run", "run", "run", "reload", "tamper", "refuse", "broken", "slow"}).Draw(r.rt, "event") {
 	case "servers":
 		r.scriptServers([]string{"up", "up", "down", "hang", "slow"})
 	case "run":
@@ -70,6 +71,8 @@ func (r *randomDay) happen() {
 		if what := rapid.SampledFrom([]string{"", "add", "change", "delete", "add service", "delete real"}).Draw(r.rt, "what"); what != "" {
 			r.refuse[what] = "no buffer space"
 		}
+	case "slow":
+		r.slow = time.Duration(rapid.SampledFrom([]int{0, 1, 30, 700}).Draw(r.rt, "slow")) * time.Millisecond
 	case "broken":
 		r.broken = rapid.Bool().Draw(r.rt, "broken")
 	}

@@ -2,6 +2,7 @@ package director_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"path/filepath"
 	"slices"
@@ -62,6 +63,9 @@ type world struct {
 	out     strings.Builder
 	ops     int
 
+	slow time.Duration // how long the table takes for an operation
+	jobs []job         // what it has before it
+
 	onCheck  func(director.StartCheck) // nil, or looks on
 	onChange func(ipvs.Op)
 }
@@ -72,6 +76,12 @@ type server struct{ state, reason string }
 type answer struct {
 	at time.Time
 	in director.Checked
+}
+
+// job is an operation or reading that a slow table has not come to.
+type job struct {
+	at     time.Time
+	action director.Action
 }
 
 const slowAnswer = 300 * time.Millisecond
@@ -209,6 +219,10 @@ func (w *world) run(d time.Duration) {
 				at, ok, next = a.at, true, i
 			}
 		}
+		working := len(w.jobs) > 0 && (!ok || w.jobs[0].at.Before(at))
+		if working {
+			at, ok = w.jobs[0].at, true
+		}
 		if !ok || at.After(end) {
 			w.now = end
 			return
@@ -216,13 +230,18 @@ func (w *world) run(d time.Duration) {
 		if at.After(w.now) {
 			w.now = at
 		}
-		if next < 0 {
+		switch {
+		case working:
+			j := w.jobs[0]
+			w.jobs = w.jobs[1:]
+			w.step(w.work(j.action))
+		case next < 0:
 			w.step(director.Tick{})
-			continue
+		default:
+			in := w.answers[next].in
+			w.answers = slices.Delete(w.answers, next, next+1)
+			w.step(in)
 		}
-		in := w.answers[next].in
-		w.answers = slices.Delete(w.answers, next, next+1)
-		w.step(in)
 	}
 }
 
@@ -243,18 +262,32 @@ func (w *world) step(in director.Input) {
 				w.startCheck(a)
 			case director.CancelCheck:
 				w.answers = slices.DeleteFunc(w.answers, func(x answer) bool { return x.in.ID == a.ID })
-			case director.Change:
-				w.ops++
-				inputs = append(inputs, director.Changed{Err: w.change(a.Op)})
-			case director.ReadTable:
-				entries, err := w.table.Snapshot(context.Background())
-				if w.broken {
-					entries, err = nil, fmt.Errorf("no such module")
+			case director.Change, director.ReadTable:
+				if w.slow == 0 && len(w.jobs) == 0 {
+					inputs = append(inputs, w.work(a))
+					continue
 				}
-				inputs = append(inputs, director.TableRead{Entries: entries, Err: err})
+				at := w.now
+				if n := len(w.jobs); n > 0 {
+					at = w.jobs[n-1].at
+				}
+				w.jobs = append(w.jobs, job{at.Add(w.slow), a})
 			}
 		}
 	}
+}
+
+// work is the table doing one thing.
+func (w *world) work(a director.Action) director.Input {
+	if c, ok := a.(director.Change); ok {
+		w.ops++
+		return director.Changed{Err: w.change(c.Op)}
+	}
+	if w.broken {
+		return director.TableRead{Err: errors.New("no such module")}
+	}
+	entries, err := w.table.Snapshot(context.Background())
+	return director.TableRead{Entries: entries, Err: err}
 }
 
 func (w *world) change(op ipvs.Op) error {

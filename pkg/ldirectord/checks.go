@@ -26,6 +26,7 @@ type checks struct {
 	running int
 	cancels map[uint64]context.CancelFunc // of those under way that somebody waits for
 	waiting []director.StartCheck
+	told    sync.Map // services whose checker's panic is in the log
 }
 
 // checked is the answer to a check.
@@ -66,7 +67,7 @@ func (c *checks) start(a director.StartCheck) {
 	checker := c.checker(spec.Service)
 	c.group.Go(func() {
 		defer cancel()
-		r := guard(checker, ctx, spec, c.log)
+		r := c.guard(ctx, checker, spec)
 		word := "Disabled real"
 		if r.Up {
 			word = "Enabled  real"
@@ -79,14 +80,17 @@ func (c *checks) start(a director.StartCheck) {
 	})
 }
 
-// guard keeps a checker's panic in; it counts as a failed check.
-func guard(checker check.Checker, ctx context.Context, spec check.Spec, log *Log) (r check.Result) {
+// guard keeps a checker's panic in; it counts as a failed check, and is logged once a service.
+func (c *checks) guard(ctx context.Context, checker check.Checker, spec check.Spec) (r check.Result) {
 	defer func() {
-		if p := recover(); p != nil {
-			log.Printf("ERROR: check %s of %s failed: %v", spec.Service, spec.Addr, p)
-			log.Print(string(debug.Stack()))
-			r = check.Result{Reason: fmt.Sprintf("checker failed: %v", p)}
+		p := recover()
+		if p == nil {
+			return
 		}
+		if _, told := c.told.LoadOrStore(spec.Service, true); !told {
+			c.log.Printf("ERROR: check %s of %s failed: %v\n%s", spec.Service, spec.Addr, p, debug.Stack())
+		}
+		r = check.Result{Reason: fmt.Sprintf("checker failed: %v", p)}
 	}()
 	return checker.Check(ctx, spec)
 }

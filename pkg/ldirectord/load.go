@@ -35,7 +35,7 @@ func (e *ConfigError) Error() string { return strings.Join(e.Lines, "\n") }
 
 // stamp tells two states of a file apart.
 type stamp struct {
-	mtime time.Time
+	mtime int64 // nanoseconds
 	sum   [md5.Size]byte
 }
 
@@ -61,7 +61,7 @@ func Load(ctx context.Context, in Instance, o LoadOptions) File {
 	}
 	f := File{stamp: stamp{sum: md5.Sum(text)}}
 	if info, err := os.Stat(in.Path); err == nil {
-		f.stamp.mtime = info.ModTime()
+		f.stamp.mtime = info.ModTime().UnixNano()
 	}
 	config, problems := ldirectordcf.Parse(in.Config, text, o.Parser(ctx))
 	f.Config = config

@@ -17,6 +17,7 @@ type loader struct {
 	instance Instance
 	options  LoadOptions
 	seen     stamp
+	changing stamp // differs from seen, and is to be the same at the next look
 	missing  bool
 
 	asked   chan struct{}
@@ -68,11 +69,13 @@ func (l *loader) run(ctx context.Context) {
 	}
 }
 
-// look compares the file with what was seen of it last: first its time, then its contents.
+// look compares the file with what was seen of it last: first its time, then its contents. A
+// change counts when the file has been the same for one interval: an editor that has emptied
+// the file and not yet written it must not cost any services.
 func (l *loader) look() (complaint string, tell bool) {
 	info, err := os.Stat(l.instance.Path)
-	if err == nil && info.ModTime().Equal(l.seen.mtime) {
-		l.missing = false
+	if err == nil && info.ModTime().UnixNano() == l.seen.mtime {
+		l.missing, l.changing = false, stamp{}
 		return "", false
 	}
 	var text []byte
@@ -85,9 +88,15 @@ func (l *loader) look() (complaint string, tell bool) {
 		return fmt.Sprintf("Warning [%d]: can not open file %s for checking", os.Getpid(), l.instance.Config), !was
 	}
 	l.missing = false
-	l.seen.mtime = info.ModTime()
-	sum := md5.Sum(text)
-	changed := sum != l.seen.sum
-	l.seen.sum = sum
-	return "", changed
+	now := stamp{info.ModTime().UnixNano(), md5.Sum(text)}
+	if now.sum == l.seen.sum {
+		l.seen.mtime, l.changing = now.mtime, stamp{}
+		return "", false
+	}
+	if now != l.changing {
+		l.changing = now
+		return "", false
+	}
+	l.seen = now
+	return "", true
 }

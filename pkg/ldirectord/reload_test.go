@@ -1,0 +1,125 @@
+package ldirectord
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+const oneReal = `checkinterval=1
+autoreload=yes
+virtual=10.0.0.1:80
+    real=10.0.0.2:80 gate 3
+    service=http
+`
+
+func TestAutoreload(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, oneReal)
+		b.farm.set(up, "10.0.0.2:80", "10.0.0.3:80")
+		b.start()
+		time.Sleep(3 * time.Second)
+		b.expect("tcp:10.0.0.1:80 10.0.0.2:80*3")
+
+		b.write(oneReal) // touched only
+		time.Sleep(3 * time.Second)
+		if n := b.logged("has changed on disk"); n != 0 {
+			t.Errorf("a touched file has changed %d times", n)
+		}
+
+		// An editor at work: the file is empty for a moment.
+		if err := os.Truncate(b.in.Path, 0); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(watchInterval)
+		b.write(oneReal + "    checktimeout=never\n")
+		time.Sleep(3 * time.Second)
+		b.expect("tcp:10.0.0.1:80 10.0.0.2:80*3")
+		for _, want := range []string{
+			"Configuration file '" + b.in.Config + "' has changed on disk",
+			" - reread new configuration",
+			"reading file " + b.in.Config + " at line 7: invalid check timeout",
+			"what was in force stays in force",
+		} {
+			if b.logged(want) != 1 {
+				t.Errorf("log has not one line with %q:\n%s", want, b.out)
+			}
+		}
+
+		b.write(strings.Replace(oneReal, "gate 3", "gate 4", 1) + "    real=10.0.0.3:80 gate\n")
+		time.Sleep(3 * time.Second)
+		b.expect("tcp:10.0.0.1:80 10.0.0.2:80*4 10.0.0.3:80*1")
+
+		// Without autoreload a change is only told, until somebody asks.
+		quiet := strings.Replace(oneReal, "autoreload=yes\n", "", 1)
+		b.write(quiet)
+		time.Sleep(3 * time.Second)
+		b.expect("tcp:10.0.0.1:80 10.0.0.2:80*3")
+		b.write(quiet + "    real=10.0.0.3:80 gate\n")
+		time.Sleep(3 * time.Second)
+		b.expect("tcp:10.0.0.1:80 10.0.0.2:80*3")
+		if b.logged(" - ignore new configuration") != 1 {
+			t.Errorf("log:\n%s", b.out)
+		}
+		b.server.Reload(t.Context())
+		time.Sleep(time.Second)
+		b.expect("tcp:10.0.0.1:80 10.0.0.2:80*3 10.0.0.3:80*1")
+		if b.logged("Reloading Linux Director Daemon config on signal") != 1 {
+			t.Errorf("log:\n%s", b.out)
+		}
+		b.stop()
+	})
+}
+
+func TestFileGone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, oneReal)
+		b.farm.set(up, "10.0.0.2:80")
+		b.start()
+		time.Sleep(time.Second)
+		if err := os.Rename(b.in.Path, b.in.Path+".away"); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(5 * time.Second)
+		if n := b.logged("can not open file " + b.in.Config + " for checking"); n != 1 {
+			t.Errorf("told %d times", n)
+		}
+		b.server.Reload(t.Context())
+		time.Sleep(time.Second)
+		b.expect("tcp:10.0.0.1:80 10.0.0.2:80*3")
+		if n := b.logged("can not open file " + b.in.Config); n != 2 {
+			t.Errorf("log:\n%s", b.out)
+		}
+		b.write(strings.Replace(oneReal, "gate 3", "gate 9", 1))
+		time.Sleep(3 * time.Second)
+		b.expect("tcp:10.0.0.1:80 10.0.0.2:80*9")
+		b.stop()
+	})
+}
+
+// TestCallback runs a program after changes on disk, whether they are taken or not.
+func TestCallback(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, "")
+		seen := filepath.Join(b.dir, "seen")
+		program := filepath.Join(b.dir, "callback")
+		if err := os.WriteFile(program, []byte("#!/bin/sh\necho \"$1\" >> "+seen+"\n"), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		config := "callback=\"" + program + "\"\n" + oneReal
+		b.write(config)
+		b.start()
+		for i, change := range []string{"    real=10.0.0.3:80 gate\n", "    nonsense\n", "# comment\n"} {
+			time.Sleep(time.Second)
+			b.write(config + change)
+			time.Sleep(3 * time.Second)
+			if text, _ := os.ReadFile(seen); string(text) != strings.Repeat(b.in.Config+"\n", i+1) {
+				t.Errorf("after change %d the callback has written %q; log:\n%s", i+1, text, b.out)
+			}
+		}
+		b.stop()
+	})
+}
