@@ -119,9 +119,6 @@ func logicalLine(file string, lines []string, n int) (words []Resource, last int
 	return words, last
 }
 
-// Split gives the script and the arguments of one word.
-func Split(word string) Resource { return resource(Resource{Word: word}) }
-
 // resource splits a word as ResourceManager's resource2script and resource2arg do.
 func resource(r Resource) Resource {
 	if IsAddress(r.Word) {
