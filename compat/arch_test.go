@@ -14,7 +14,7 @@ var floors = [][]string{
 	0:  {"diag"},
 	1:  {"getopt", "hamsg", "ipvs", "netif", "halog", "agent", "lab", "perlre"},
 	2:  {"hbauth"},
-	3:  {"config/hacf", "config/authkeys", "config/haresources", "config/ldirectordcf", "cluster/ipfail", "cluster/seqtrack", "cluster/liveness", "cluster/takeover"},
+	3:  {"config/hacf", "config/authkeys", "config/haresources", "config/ldirectordcf", "config/systolecf", "cluster/ipfail", "cluster/seqtrack", "cluster/liveness", "cluster/takeover"},
 	4:  {"cluster", "director", "config/hadir"},
 	5:  {"media", "announce", "check", "ipvs/model", "ipvs/kernel", "cluster/clustertest", "ipvs/ipvstest"},
 	6:  {"ldirectord", "ipvs/userspace"},

@@ -319,7 +319,7 @@ func heartbeatDaemon(env Env, text string) int {
 		return exitUsage
 	}
 	_ = os.Unsetenv(daemonEnv)                                        // children are not daemons
-	_ = os.WriteFile("/proc/self/comm", []byte("heartbeat\n"), 0o644) // cosmetic: when called as "systole heartbeat"
+	_ = os.WriteFile("/proc/self/comm", []byte("heartbeat"), 0o644) // cosmetic: when called as "systole heartbeat"
 	unix.Umask(0o022)
 	paths := daemon.DefaultPaths()
 	files, problems := daemon.Load(paths)
