@@ -71,6 +71,7 @@ type node struct {
 	uuid         hamsg.UUID
 	generation   uint64
 	window       *seqtrack.Window
+	windowGen    uint64 // generation of the messages in window
 	acked        uint64 // highest of our messages that it has acknowledged
 	heard        bool   // packets have come since the start, or since it was declared dead
 	statusTime   uint64 // its clock when it sent its last status
@@ -122,7 +123,7 @@ func (e *Engine) addNode(name string) {
 	}
 	if name == e.cfg.Node {
 		e.self = n
-		n.uuid, n.generation = e.cfg.UUID, e.cfg.Generation
+		n.uuid, n.generation, n.windowGen = e.cfg.UUID, e.cfg.Generation, e.cfg.Generation
 	}
 	e.nodes = append(e.nodes, n)
 }
@@ -283,7 +284,7 @@ func (e *Engine) Deadline() (at time.Time, ok bool) {
 	for _, t := range []time.Time{e.statusAt, e.calmAt, e.reqnodesAt, e.restartAt, e.end.phaseAt, e.end.emergencyAt} {
 		earlier(t, true)
 	}
-	if t, some := e.table.Deadline(); some {
+	if t, some := e.table.Deadline(); some && !e.end.silent {
 		if t.Before(e.scanFrom) {
 			t = e.scanFrom
 		}

@@ -21,8 +21,7 @@ const (
 const maxDeadtime = 24 * time.Hour
 
 // status takes a heartbeat (HBDoMsg_T_STATUS) and tells whether it has brought a change.
-// healed says that it ends a partition.
-func (e *Engine) status(n *node, m *hamsg.Msg, healed bool) (changed bool) {
+func (e *Engine) status(n *node, m *hamsg.Msg) (changed bool) {
 	st := m.Get(hamsg.FStatus)
 	if st == "" {
 		e.log(Error, "HBDoMsg_T_STATUS: status update without st field")
@@ -37,7 +36,10 @@ func (e *Engine) status(n *node, m *hamsg.Msg, healed bool) (changed bool) {
 		e.log(Info, "flow control disabled due to different version heartbeat")
 		e.flowControl = false
 	}
-	revived := e.late(n)
+	// A node that is active the first time that we hear it, or again, has done its "starting" where
+	// we could not hear it: behind a partition it may have taken what we hold.
+	missed := n.Status == liveness.Dead || n.Heard.IsZero() && n.reportSeq == 0 && e.rsc.Nice()
+	missed = e.late(n) || missed
 	st = clip(st, maxStatus)
 	if n != e.self && !strings.EqualFold(st, n.Status) {
 		changed = true
@@ -52,7 +54,7 @@ func (e *Engine) status(n *node, m *hamsg.Msg, healed bool) (changed bool) {
 		n.Deadtime = time.Duration(dt) * time.Millisecond
 	}
 	n.Heard, n.statusTime, n.statusSeq = e.now, ts, seq
-	if revived || healed {
+	if missed && e.commUp && n != e.self && !n.Ping && st == liveness.Active {
 		e.resync()
 	}
 	return changed
@@ -265,7 +267,7 @@ func (e *Engine) allAlive() bool {
 // resync is what follows a healed partition: see takeover.Machine.Healed. In legacy mode both
 // nodes restart, as with the original.
 func (e *Engine) resync() {
-	if e.cfg.Unmanaged || e.end.begun() {
+	if e.cfg.Unmanaged || e.end.begun() || e.rsc.Nice() && e.rsc.State() < takeover.Received {
 		return
 	}
 	e.sendStatus()

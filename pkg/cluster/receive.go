@@ -89,8 +89,7 @@ func (e *Engine) process(m *hamsg.Msg, link, from string) {
 		return
 	}
 	e.learnUUID(n, m)
-	fate := e.classify(n, m)
-	switch fate {
+	switch e.classify(n, m) {
 	case drop:
 		e.emit(Deliver{Kind: Dropped, Msg: m})
 		return
@@ -101,7 +100,7 @@ func (e *Engine) process(m *hamsg.Msg, link, from string) {
 	}
 	e.linkHeard(n, link)
 	n.heard = true
-	e.handle(n, m, fate == acceptHealed)
+	e.handle(n, m)
 	e.checkComm()
 }
 
@@ -141,7 +140,6 @@ const (
 	drop fate = iota
 	duplicate
 	accept
-	acceptHealed // its sender was dead for us, but has been there all the time
 )
 
 // classify is should_drop_message of heartbeat.c: by sequence number, generation and address.
@@ -171,10 +169,19 @@ func (e *Engine) classify(n *node, m *hamsg.Msg) fate {
 		e.replayed(n, gen)
 		return drop
 	}
-	fate := accept
-	if m.Type() == hamsg.TStatus {
-		if fate = e.newStatus(n, gen, seq); fate == drop {
-			return drop
+	if m.Type() == hamsg.TStatus && !e.newStatus(n, gen, seq) {
+		return drop
+	}
+	switch {
+	case gen < n.windowGen:
+		return drop
+	case gen > n.windowGen:
+		// Whatever message is the first of a new run, numbers count anew.
+		n.windowGen = gen
+		n.window.Forget()
+		n.acked, n.reportSeq = 0, 0
+		if m.Type() != hamsg.TStatus {
+			n.Heard = e.now // it is not silent, only its status has been lost
 		}
 	}
 	o := n.window.Offer(seq, e.now)
@@ -185,7 +192,7 @@ func (e *Engine) classify(n *node, m *hamsg.Msg) fate {
 	case o.Verdict == seqtrack.Stale || !e.forUs(m):
 		return drop
 	}
-	return fate
+	return accept
 }
 
 // forUs tells whether a sequenced message is addressed to us or to all.
@@ -197,39 +204,37 @@ func (e *Engine) forUs(m *hamsg.Msg) bool {
 	return to == "" || to == e.cfg.Node
 }
 
-// newStatus looks at a status' generation, which tells restarts and healed partitions.
-func (e *Engine) newStatus(n *node, gen, seq uint64) fate {
-	fate := accept
+// newStatus looks at a status' generation, which tells restarts and healed partitions; false means
+// that the message is an old one.
+func (e *Engine) newStatus(n *node, gen, seq uint64) bool {
 	switch {
 	case gen == n.generation && gen > 0 && n.Status == liveness.Dead:
 		if seq <= n.statusSeq {
-			return drop
+			return false
 		}
 		e.log(Crit, "Cluster node "+n.Name+" returning after partition.")
 		e.log(Info, "For information on cluster partitions, See URL: http://linux-ha.org/wiki/Split_Brain")
 		e.log(Warn, "Deadtime value may be too small.")
 		e.log(Info, "See FAQ for information on tuning deadtime.")
 		e.log(Info, "URL: http://linux-ha.org/wiki/FAQ#Heavy_Load")
-		fate = acceptHealed
 	case gen > n.generation:
 		if n.generation > 0 {
 			e.log(Info, "Heartbeat restart on node "+n.Name)
 		}
-		n.window.Forget()
 		n.Heard = time.Time{}
-		n.statusTime, n.statusSeq, n.acked, n.reportSeq = 0, 0, 0, 0
+		n.statusTime, n.statusSeq = 0, 0
 		n.hasResources = true
 	}
 	n.generation = gen
-	return fate
+	return true
 }
 
 // handle does what an accepted message asks for.
-func (e *Engine) handle(n *node, m *hamsg.Msg, healed bool) {
+func (e *Engine) handle(n *node, m *hamsg.Msg) {
 	kind := Kept
 	switch m.Type() {
 	case hamsg.TStatus, hamsg.TPingStatus:
-		if n.Ping != (m.Type() == hamsg.TPingStatus) || !e.status(n, m, healed) {
+		if n.Ping != (m.Type() == hamsg.TPingStatus) || !e.status(n, m) {
 			kind = NoChange
 		}
 	case hamsg.TAck:

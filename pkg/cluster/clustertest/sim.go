@@ -41,6 +41,10 @@ type Sim struct {
 	sent   int
 }
 
+// maxSpins is how many events may happen at one moment: an engine that asks for a Step again and
+// again without time going on would hang the simulation, and a real machine's processor.
+const maxSpins = 10000
+
 // New makes an empty simulation.
 func New(seed uint64) *Sim {
 	return &Sim{
@@ -174,8 +178,14 @@ func (s *Sim) Connected(a, b string) bool {
 // Run lets d pass.
 func (s *Sim) Run(d time.Duration) {
 	end := s.Now.Add(d)
-	for len(s.events) > 0 && !s.events[0].at.After(end) {
+	for spins := 0; len(s.events) > 0 && !s.events[0].at.After(end); spins++ {
 		e := heap.Pop(&s.events).(event)
+		if e.at.After(s.Now) {
+			spins = 0
+		}
+		if spins > maxSpins {
+			panic("clustertest: time does not go on: " + s.Machines[0].State() + ", " + s.Machines[1].State())
+		}
 		s.Now = e.at
 		e.do()
 	}
@@ -336,7 +346,12 @@ func (m *Machine) State() string {
 	for _, n := range st.Nodes {
 		nodes += " " + n.Name + "=" + n.Status
 	}
-	return fmt.Sprintf("%s: %s holds %s, peer %s, stable %v; up: [%s];%s", m.Name, st.Phase, st.Held, st.PeerHeld, st.Stable, up, nodes)
+	jobs := ""
+	for _, j := range st.Jobs {
+		jobs += " " + j.Name
+	}
+	return fmt.Sprintf("%s: %s holds %s, peer %s, standby %s, jobs [%s], stable %v; up: [%s];%s",
+		m.Name, st.Phase, st.Held, st.PeerHeld, st.Standby, strings.TrimSpace(jobs), st.Stable, up, nodes)
 }
 
 type event struct {

@@ -14,7 +14,7 @@ import (
 // Healed is to be called when a node that was declared dead is heard again and has never been
 // away: both may hold everything. Each side asks the other what it holds; settle does the rest.
 func (m *Machine) Healed() {
-	if m.cfg.Unmanaged || m.closing || !m.Nice() {
+	if m.cfg.Unmanaged || m.closing || !m.Nice() || m.standby != NotStandby {
 		return
 	}
 	m.needFailback = false

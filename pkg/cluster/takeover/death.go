@@ -24,9 +24,7 @@ func (m *Machine) Dead(d Death) {
 	}
 	defer m.watch()
 	if m.standby != NotStandby {
-		m.host.Info("Cancelling pending standby operation")
-		m.standby = NotStandby
-		m.standbyUntil = time.Time{}
+		m.cancelStandby()
 		if !m.peerStable && m.held == All {
 			m.peerStable = true
 		}
@@ -105,6 +103,7 @@ func (m *Machine) JobEnded(name string, allAlive bool) {
 
 // Idle is to be called when a job has ended and what waited has been started.
 func (m *Machine) Idle() {
+	m.cancelForgotten()
 	m.settle()
 	m.closeIfDue()
 	m.watch()

@@ -94,7 +94,9 @@ type Machine struct {
 
 	standby      Standby
 	standbyUntil time.Time
-	standbySet   Hold // the set that the last standby message named
+	standbySet   Hold   // the set that the last standby message named
+	meSeq        uint64 // number of the message by which the peer began
+	forgotten    bool   // the peer has restarted since, and knows nothing of the exchange
 
 	needFailback bool // the peer's groups were taken over since it was last up
 	failbackAt   time.Time

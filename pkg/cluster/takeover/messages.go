@@ -52,6 +52,7 @@ func (m *Machine) resources(msg *hamsg.Msg, from string) {
 		m.localTakeoverAt = m.host.Now().Add(localTakeoverDelay)
 	}
 	m.audit()
+	m.cancelForgotten()
 	m.settle()
 	m.closeIfDue()
 }
@@ -69,6 +70,7 @@ func (m *Machine) peerStarting() (next State, ok bool) {
 		return next, false
 	}
 	m.peerStable = false
+	m.forgotten = m.standby != NotStandby
 	if m.takingOver {
 		m.host.Warn("T_STARTING received during takeover.")
 	}
@@ -102,6 +104,7 @@ func (m *Machine) resource(msg *hamsg.Msg, us bool) (next State, ok bool) {
 	m.peer = update(m.peer, hold, full)
 	if stable, said := msg.Lookup(hamsg.FIsStable); said {
 		if stable.Value == "1" {
+			m.peerHasDone(msg)
 			m.peerIsStable()
 		} else {
 			m.peerStable = false

@@ -37,7 +37,7 @@ func (m *Machine) ask(msg *hamsg.Msg, from string) {
 	understood := true
 	switch m.standby {
 	case NotStandby:
-		understood = m.askIdle(word, set, from, us)
+		understood = m.askIdle(msg, word, set, from, us)
 	case StandbyMe:
 		understood = m.askGiving(word, set, from, us)
 	case StandbyOther:
@@ -53,7 +53,7 @@ func (m *Machine) ask(msg *hamsg.Msg, from string) {
 }
 
 // askIdle begins an exchange.
-func (m *Machine) askIdle(word string, set Hold, from string, us bool) bool {
+func (m *Machine) askIdle(msg *hamsg.Msg, word string, set Hold, from string, us bool) bool {
 	switch {
 	case !m.peerStable:
 		m.host.Warn("standby message [" + word + "] from " + from + " ignored.  Other side is in flux.")
@@ -73,6 +73,7 @@ func (m *Machine) askIdle(word string, set Hold, from string, us bool) bool {
 		return true
 	}
 	m.standby = StandbyOther
+	m.meSeq, _ = msg.GetHex(hamsg.FSeq)
 	m.host.Send(askMessage(set, "other"))
 	m.standbyUntil = m.host.Now().Add(standbyWork)
 	return true
@@ -141,6 +142,30 @@ func (m *Machine) askFinishing(word string, set Hold, us bool) bool {
 	m.held |= set.Other()
 	m.sendHeld(true, "")
 	return true
+}
+
+// cancelStandby ends an exchange whose other side is gone.
+func (m *Machine) cancelStandby() {
+	m.host.Info("Cancelling pending standby operation")
+	m.standby, m.standbyUntil, m.forgotten = NotStandby, time.Time{}, false
+}
+
+// cancelForgotten ends an exchange that the peer knows nothing of any more, once our own job for
+// it has ended. (The original waits an hour.)
+func (m *Machine) cancelForgotten() {
+	if m.forgotten && m.standby != NotStandby && m.host.Jobs() == 0 {
+		m.cancelStandby()
+	}
+}
+
+// peerHasDone shortens our wait in an exchange when the peer says that it is stable: it has given
+// the exchange up, or its last message of it is lost.
+func (m *Machine) peerHasDone(msg *hamsg.Msg) {
+	seq, _ := msg.GetHex(hamsg.FSeq)
+	waits := m.standby == StandbyOther && seq > m.meSeq || m.standby == StandbyDone && m.host.Jobs() == 0
+	if limit := m.host.Now().Add(standbyReply); waits && limit.Before(m.standbyUntil) {
+		m.standbyUntil = limit
+	}
 }
 
 // move is go_standby: give or take the groups of a set, which the giver's viewpoint names.
