@@ -18,8 +18,16 @@ type faults struct {
 // Unplug pulls the cable of a link of the node: the interface loses its carrier.
 func (n *Node) Unplug(link string) error { return n.cable(link, (*netlink.Handle).LinkSetDown) }
 
-// Plug puts the cable back.
-func (n *Node) Plug(link string) error { return n.cable(link, (*netlink.Handle).LinkSetUp) }
+// Plug puts the cable back and returns when it carries.
+func (n *Node) Plug(link string) error {
+	if err := n.cable(link, (*netlink.Handle).LinkSetUp); err != nil {
+		return err
+	}
+	if err := n.connected(link); err != nil {
+		return fmt.Errorf("lab: %s: %w", n.Name(), err)
+	}
+	return nil
+}
 
 func (n *Node) cable(link string, set func(*netlink.Handle, netlink.Link) error) error {
 	err := n.net.sw.withHandle(func(h *netlink.Handle) error {

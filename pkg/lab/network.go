@@ -194,7 +194,10 @@ func (n *Network) plug(nd *Node, l Link) error {
 	if err != nil {
 		return fmt.Errorf("cable of %s: %w", l.name(), err)
 	}
-	return nd.configure(l)
+	if err := nd.configure(l); err != nil {
+		return err
+	}
+	return nd.connected(l.name())
 }
 
 func (l Link) name() string {

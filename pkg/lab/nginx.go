@@ -8,7 +8,7 @@ import (
 )
 
 // nginxConf runs nginx as the tutorial's hosts do: one master, one worker, port 80.
-const nginxConf = `user www-data;
+const nginxConf = `user %s;
 worker_processes 1;
 pid /run/nginx.pid;
 error_log /var/log/nginx-error.log;
@@ -16,6 +16,11 @@ events { worker_connections 512; }
 http {
 	default_type text/html;
 	access_log off;
+	client_body_temp_path /tmp/nginx-body;
+	proxy_temp_path /tmp/nginx-proxy;
+	fastcgi_temp_path /tmp/nginx-fastcgi;
+	uwsgi_temp_path /tmp/nginx-uwsgi;
+	scgi_temp_path /tmp/nginx-scgi;
 	server {
 %s		root /var/lib/lab-www;
 	}
@@ -38,7 +43,11 @@ func (w *WebHost) startNginx() error {
 			listen += fmt.Sprintf("\t\tlisten %s:80;\n", a)
 		}
 	}
-	if err := w.WriteFile("/etc/lab-nginx.conf", fmt.Appendf(nil, nginxConf, listen), 0o644); err != nil {
+	user := "www-data"
+	if inUserNamespace() {
+		user = "root" // there is no other
+	}
+	if err := w.WriteFile("/etc/lab-nginx.conf", fmt.Appendf(nil, nginxConf, user, listen), 0o644); err != nil {
 		return err
 	}
 	return w.nginxDo()

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
@@ -270,6 +271,37 @@ func setUp(h *netlink.Handle, name string) error {
 		return err
 	}
 	return h.LinkSetUp(l)
+}
+
+// connected waits until both ends of a link's cable carry: the kernel spreads the word up to a second
+// later, and the bridge forwards nothing before.
+func (n *Node) connected(link string) error {
+	for range 1000 {
+		port, err := n.net.sw.state(n.port(link))
+		if err != nil {
+			return err
+		}
+		own, err := n.state(link)
+		if err != nil {
+			return err
+		}
+		if port.OperState == netlink.OperUp && own.OperState == netlink.OperUp || own.Flags&net.FlagUp == 0 {
+			return nil
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+	return fmt.Errorf("cable of %s: no carrier", link)
+}
+
+func (n *Node) state(link string) (attrs netlink.LinkAttrs, err error) {
+	err = n.withHandle(func(h *netlink.Handle) error {
+		l, err := h.LinkByName(link)
+		if err == nil {
+			attrs = *l.Attrs()
+		}
+		return err
+	})
+	return attrs, err
 }
 
 // port is the name of the bridge port at the other end of a link's cable.

@@ -41,7 +41,7 @@ func TestCapture(t *testing.T) {
 	if err := c.WritePcap(&file); err != nil {
 		t.Fatal(err)
 	}
-	dump := exec.CommandContext(ctx, "tcpdump", "-nr", "-")
+	dump := exec.CommandContext(ctx, "tcpdump", "-Z", "root", "-nr", "-")
 	dump.Stdin = &file
 	if out, err := dump.CombinedOutput(); err != nil || !strings.Contains(string(out), "UDP, length 1") {
 		t.Errorf("%v: %s", err, out)
