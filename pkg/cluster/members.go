@@ -96,7 +96,7 @@ func (e *Engine) markDead(n *node) {
 			e.send(hamsg.New(hamsg.TStonith).Add(hamsg.FNode, n.Name).Add(hamsg.FResult, result))
 		}})
 	}
-	n.window.Forget()
+	n.window.Abandon()
 	n.heard = false
 	n.statusTime = 0
 	n.acked = 0

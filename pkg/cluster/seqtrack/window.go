@@ -47,6 +47,7 @@ type Window struct {
 	rand     *Rand
 
 	last    uint64 // highest seen, 0 for none
+	floor   uint64 // all up to it has been seen or given up, although last is not known
 	missing []hole // ascending
 }
 
@@ -66,14 +67,22 @@ func (w *Window) Last() uint64 { return w.last }
 // Missing is how many messages are known to be missing.
 func (w *Window) Missing() int { return len(w.missing) }
 
-// Forget forgets everything: the sender has restarted, or is dead.
+// Forget forgets everything: the sender has restarted, and counts anew.
 func (w *Window) Forget() {
-	w.last, w.missing = 0, nil
+	w.last, w.floor, w.missing = 0, 0, nil
+}
+
+// Abandon gives up what is missing: the sender is dead. If it is heard again after all, what it
+// has sent meanwhile does not count as missing, and what it had sent before is not taken again.
+func (w *Window) Abandon() {
+	w.last, w.floor, w.missing = 0, max(w.floor, w.last), nil
 }
 
 // Offer classifies the message with number seq (> 0) that has come at now, and takes note of it.
 func (w *Window) Offer(seq uint64, now time.Time) Offer {
 	switch {
+	case seq <= w.floor:
+		return Offer{Verdict: Stale}
 	case w.last == 0 || seq == w.last+1:
 		w.last = seq
 		o := Offer{Verdict: Accept}

@@ -62,6 +62,9 @@ func (m *Machine) askIdle(msg *hamsg.Msg, word string, set Hold, from string, us
 		m.host.Warn("standby message [" + word + "] from " + from + " ignored.  local resources in flux.")
 		return true
 	case !strings.EqualFold(word, "me"):
+		if !us {
+			m.sendHeld(true, "") // so that the other does not wait for us
+		}
 		return false
 	}
 	m.host.Info(from + " wants to go standby [" + set.String() + "]")
