@@ -4,6 +4,8 @@ package authkeys
 
 import (
 	"fmt"
+	"math"
+	"strconv"
 	"strings"
 
 	"github.com/systole-ha/systole/pkg/diag"
@@ -32,16 +34,23 @@ func CheckMode(file string, mode uint32) diag.List {
 // it, so "auth N" has to come first; the last such line wins.
 func Parse(file string, text []byte) (*hbauth.Ring, diag.List) {
 	p := parser{file: file, keys: map[int]hbauth.Key{}, selected: -1, wanted: -1}
-	for n, line := range strings.Split(string(text), "\n") {
-		p.line(n+1, line)
+	n := 0
+	for line := range strings.Lines(string(text)) {
+		n++
+		p.line(n, line)
 	}
 	whole := diag.Pos{File: file}
 	switch {
+	case p.selected >= 0 && p.selected != p.wanted:
+		p.problems.Warnf(p.wantedAt, "auth", "a key line with that number below", "no key %d below: key %d signs", p.wanted, p.selected)
 	case p.selected >= 0:
 	case p.wanted < 0:
 		p.fail(whole, "", "a line \"auth N\" before the key lines", fmt.Sprintf("Missing auth directive in keyfile [%s]", file), "no auth line")
 	default:
 		p.fail(p.wantedAt, "auth", "key line N after \"auth N\"", fmt.Sprintf("Auth Key [%d] not found in keyfile [%s]", p.wanted, file), "no key %d below", p.wanted)
+	}
+	if p.dropped > 0 {
+		p.problems.Errorf(whole, "", "", "%d more problems", p.dropped)
 	}
 	if errs, _ := p.problems.Count(); errs > 0 {
 		return nil, p.problems
@@ -59,9 +68,15 @@ type parser struct {
 	selected int
 	wanted   int // of the latest auth line
 	wantedAt diag.Pos
+	plugins  [3]bool // methods that were loaded
 	problems diag.List
+	dropped  int // problems beyond maxProblems
 }
 
+// maxProblems bounds the list for a file that is something else altogether.
+const maxProblems = 1000
+
+// line reads one line, which has its line end: so do the original's texts.
 func (p *parser) line(n int, line string) {
 	indent := len(line) - len(strings.TrimLeft(line, space))
 	text := line[indent:]
@@ -72,7 +87,7 @@ func (p *parser) line(n int, line string) {
 	if text[0] == 'a' {
 		number, _, ok := scanInt(strings.TrimPrefix(text, "auth"))
 		if !strings.HasPrefix(text, "auth") || !ok {
-			p.fail(pos, "", "auth NUMBER", fmt.Sprintf("Invalid auth line [%s\n] in %s", text, p.file), "bad line %q", text)
+			p.fail(pos, "", "auth NUMBER", fmt.Sprintf("Invalid auth line [%s] in %s", text, p.file), "not an auth line: %q", firstWord(text))
 			return
 		}
 		p.wanted, p.wantedAt = number, pos
@@ -85,18 +100,20 @@ func (p *parser) key(pos diag.Pos, text string) {
 	number, rest, ok := scanInt(text)
 	words := strings.Fields(rest)
 	if !ok || len(words) == 0 {
-		p.fail(pos, "", "NUMBER METHOD [KEY]", fmt.Sprintf("Auth line [%s\n] is invalid.", text), "bad line %q", text)
+		p.fail(pos, "", "NUMBER METHOD [KEY]", fmt.Sprintf("Auth line [%s] is invalid.", text), "a line that begins with %q", firstWord(text))
 		return
 	}
 	if number < 0 || number > maxKey {
 		p.fail(pos, "", "a key number from 0 to 15", fmt.Sprintf("Invalid authnum [%d] in %s", number, p.file), "bad key number %d", number)
 		return
 	}
+	pos.Col += strings.Index(text, words[0])
 	method, ok := hbauth.ParseMethod(words[0])
 	if !ok {
-		p.fail(pos, "", "crc, md5 or sha1", fmt.Sprintf("Invalid authtype [%s]", words[0]), "no method %q", words[0])
+		p.fail(pos, "", "crc, md5 or sha1", p.noPlugin(words[0]), "no method %q", words[0])
 		return
 	}
+	p.plugins[method] = true
 	key := hbauth.Key{Method: method}
 	switch {
 	case method.NeedsText() && len(words) < 2:
@@ -114,7 +131,27 @@ func (p *parser) key(pos diag.Pos, text string) {
 	}
 }
 
-// scanInt reads a number as scanf's %d does and returns what follows.
+// firstWord is as much of a line as may be shown to anybody: the key comes later.
+func firstWord(line string) string {
+	for word := range strings.FieldsSeq(line) {
+		return word
+	}
+	return ""
+}
+
+// noPlugin is what the original logs of a method without a plugin: it counts those it has loaded.
+func (p *parser) noPlugin(method string) string {
+	loaded := 0
+	for _, l := range p.plugins {
+		if l {
+			loaded++
+		}
+	}
+	return fmt.Sprintf("LoadPlugin on %[1]s returned 5: No such plugin/interface/interface type\n"+
+		"Lookup extended#2 returned FALSE for %[1]s\nTable size: %[2]d\nInvalid authtype [%[1]s]", method, loaded)
+}
+
+// scanInt reads a number as scanf's %d does, which cuts it to 32 bits, and returns what follows.
 func scanInt(s string) (n int, rest string, ok bool) {
 	s = strings.TrimLeft(s, space)
 	digits := s
@@ -123,21 +160,26 @@ func scanInt(s string) (n int, rest string, ok bool) {
 	}
 	end := 0
 	for end < len(digits) && digits[end] >= '0' && digits[end] <= '9' {
-		if n < 1<<30 {
-			n = n*10 + int(digits[end]-'0')
-		}
 		end++
 	}
 	if end == 0 {
 		return 0, s, false
 	}
-	if s[0] == '-' {
-		n = -n
+	long, err := strconv.ParseInt(digits[:end], 10, 64)
+	if err != nil {
+		long = math.MaxInt64
 	}
-	return n, digits[end:], true
+	if s[0] == '-' {
+		long = -long
+	}
+	return int(int32(long)), digits[end:], true
 }
 
 func (p *parser) fail(pos diag.Pos, directive, want, wire, format string, args ...any) {
+	if len(p.problems) >= maxProblems {
+		p.dropped++
+		return
+	}
 	p.problems.Errorf(pos, directive, want, format, args...)
 	p.problems[len(p.problems)-1].Wire = wire
 }

@@ -86,6 +86,9 @@ type Medium struct {
 	Kind string   // bcast, mcast, mcast6, ucast, ucast6, serial, ping, ping6, ping_group
 	Name string   // interface, tty, host or group name: how logs and clients call it
 	Args []string // what follows the name
+	// Port is the UDP port of bcast, ucast and ucast6; 0 for other kinds. It is the udpport that
+	// held at the file's first medium of the kind: a later udpport line does not reach it.
+	Port int
 	Pos  diag.Pos
 }
 
@@ -128,15 +131,22 @@ type Stonith struct {
 	Pos    diag.Pos
 }
 
-// Host is what the parser asks about the machine. A nil function is not asked.
+// Host is what the parser asks about the machine. A nil function is not asked. Errors are what the
+// system call said, without the name that was asked about: they become part of the original's text.
 type Host struct {
 	Node          string                  // own node name; "" leaves checks that need it out
-	UserExists    func(name string) bool  // respawn's user
+	UserExists    func(name string) bool  // respawn's and apiauth's users
 	GroupExists   func(name string) bool  // apiauth's groups
 	Executable    func(path string) bool  // respawn's program
 	CheckLink     func(name string) error // bcast's interface: nil when it exists and can broadcast
-	CheckTTY      func(path string) error // serial's device
+	CheckMcast    func(name string) error // mcast's and mcast6's interface: nil when it exists and has an IPv4 address
+	CheckTTY      func(path string) error // serial's device; errors.Is fs.ErrNotExist when there is nothing
 	ServiceOfPort func(port int) string   // the udp service registered for a port; "" is none
+	// Resolve looks a host of ping, ping_group, ucast (IPv4) or ping6 up. Addresses in figures do not get here.
+	Resolve func(host string, ipv6 bool) error
+	// StonithType tells whether there is a stonith plugin of that name; Readable whether its file can be read.
+	StonithType func(name string) bool
+	Readable    func(path string) bool
 	// Default udpport: what the service "ha-cluster" has; 0 means 694.
 	HAClusterPort int
 }

@@ -2,6 +2,7 @@ package hacf
 
 import (
 	"fmt"
+	"math"
 	"strings"
 	"time"
 )
@@ -13,24 +14,15 @@ type directive struct {
 	explain string // heartbeat -D and -v
 	whole   bool   // takes the rest of the line, not word by word
 	record  bool   // becomes a parameter, HA_NAME in the environment
-	pending string // what of it is not yet in effect; "" is in effect
 	set     func(p *parser, d *directive, w word)
 }
 
-// directives is filled by init, since the setters look things up in it.
-var directives []*directive
-
-func find(name string) *directive {
-	if name == "crm" {
-		name = "pacemaker"
-	}
-	for _, d := range directives {
-		if d.name == name {
-			return d
-		}
-	}
-	return nil
-}
+// directives is filled by init, since the setters look things up in it; byName has crm too, which
+// is the same as pacemaker.
+var (
+	directives []*directive
+	byName     = map[string]*directive{}
+)
 
 func init() {
 	directives = []*directive{
@@ -41,7 +33,7 @@ func init() {
 		{name: "deadping", explain: "ping deadtime", record: true, set: duration(0, func(p *parser) *time.Duration { p.deadping = true; return &p.cfg.Deadping })},
 		{name: "initdead", explain: "initial deadtime", record: true, set: duration(0, func(p *parser) *time.Duration { p.initdead = true; return &p.cfg.Initdead })},
 		{name: "warntime", explain: "warning time", record: true, set: setWarntime},
-		{name: "watchdog", explain: "watchdog device", record: true, pending: "the watchdog device is left alone", set: setWatchdog},
+		{name: "watchdog", explain: "watchdog device", record: true, set: setWatchdog},
 		{name: "baud", def: "19200", explain: "baud rate", record: true, set: setBaud},
 		{name: "udpport", explain: "UDP port number", record: true, set: setUDPPort},
 		{name: "logfacility", explain: "syslog log facility", record: true, set: setFacility},
@@ -49,14 +41,14 @@ func init() {
 		{name: "debugfile", explain: "debug file", record: true, set: logPath(func(c *Config) *string { return &c.DebugFile })},
 		{name: "nice_failback", set: setNiceFailback},
 		{name: "auto_failback", def: "legacy", explain: "auto failback", record: true, set: setFailback},
-		{name: "rtprio", explain: "realtime priority", record: true, pending: "the daemon runs at ordinary priority", set: setRTPrio},
+		{name: "rtprio", explain: "realtime priority", record: true, set: setRTPrio},
 		{name: "hbgenmethod", def: "file", explain: "protocol generation computation method", record: true, set: oneOf("Illegal hb generation method [%s]", func(c *Config) *string { return &c.GenMethod }, "file", "time")},
-		{name: "realtime", def: "true", explain: "enable realtime behavior?", record: true, pending: "the daemon runs at ordinary priority", set: boolean("", func(c *Config) *bool { return &c.Realtime })},
+		{name: "realtime", def: "true", explain: "enable realtime behavior?", record: true, set: boolean("", func(c *Config) *bool { return &c.Realtime })},
 		{name: "debug", explain: "debug level", record: true, set: integer(0, 255, "", func(c *Config) *int { return &c.Debug })},
 		{name: "msgfmt", def: "classic", explain: "message format in the wire", record: true, set: oneOf("", func(c *Config) *string { return &c.Msgfmt }, "classic", "netstring")},
-		{name: "use_logd", explain: "use logging daemon", record: true, pending: "lines go to the files and to syslog directly", set: setUseLogd},
-		{name: "conn_logd_time", def: "60", explain: "the interval to reconnect to logd", record: true, pending: "lines go to the files and to syslog directly", set: duration(1, func(p *parser) *time.Duration { return &p.cfg.ConnLogdTime })},
-		{name: "use_apphbd", pending: "the daemon does not register with apphbd", set: boolean("", func(c *Config) *bool { return &c.UseApphbd })},
+		{name: "use_logd", explain: "use logging daemon", record: true, set: setUseLogd},
+		{name: "conn_logd_time", def: "60", explain: "the interval to reconnect to logd", record: true, set: duration(1, func(p *parser) *time.Duration { return &p.cfg.ConnLogdTime })},
+		{name: "use_apphbd", set: boolean("", func(c *Config) *bool { return &c.UseApphbd })},
 		{name: "log_badpack", def: "true", explain: "warn about bad packets", record: true, set: boolean("", func(c *Config) *bool { return &c.LogBadPack })},
 		{name: "syslogmsgfmt", def: "true", explain: "log to files in syslog format", record: true, set: boolean("", func(c *Config) *bool { return &c.SyslogMsgFmt })},
 		{name: "coredumps", def: "true", explain: "enable Linux-HA core dumps", record: true, set: boolean("", func(c *Config) *bool { return &c.CoreDumps })},
@@ -66,32 +58,36 @@ func init() {
 		{name: "pacemaker", def: "false", explain: "enable Pacemaker resource management", record: true, set: setPacemaker},
 		{name: "autojoin", def: "none", explain: "set automatic join mode/style", record: true, set: setAutojoin},
 		{name: "uuidfrom", def: "file", explain: "set the source for uuid", record: true, set: oneOf("Invalid uuidfrom directive [%s]", func(c *Config) *string { return &c.UUIDFrom }, "file", "nodename")},
-		{name: "compression", def: "zlib", explain: "set compression module", record: true, pending: "messages are sent uncompressed (compressed ones are understood)", set: oneOf("Compression module(%s) not found", func(c *Config) *string { return &c.Compression }, "zlib", "bz2")},
-		{name: "compression_threshold", def: "2", explain: "set compression threshold", record: true, pending: "messages are sent uncompressed (compressed ones are understood)", set: integer(1, 1<<20, "set_compression_threshold: compress_threshhold(%s) invalid", func(c *Config) *int { return &c.CompressionThreshold })},
-		{name: "traditional_compression", def: "no", explain: "set traditional_compression", record: true, pending: "messages are sent uncompressed (compressed ones are understood)", set: boolean("set_traditional_compression:Invalid directive value %s", func(c *Config) *bool { return &c.TraditionalCompression })},
+		{name: "compression", def: "zlib", explain: "set compression module", record: true, set: oneOf("Compression module(%s) not found", func(c *Config) *string { return &c.Compression }, "zlib", "bz2")},
+		{name: "compression_threshold", def: "2", explain: "set compression threshold", record: true, set: integer(1, math.MaxInt32, "set_compression_threshold: compress_threshhold(%s) invalid", func(c *Config) *int { return &c.CompressionThreshold })},
+		{name: "traditional_compression", def: "no", explain: "set traditional_compression", record: true, set: boolean("set_traditional_compression:Invalid directive value %s", func(c *Config) *bool { return &c.TraditionalCompression })},
 		{name: "env", set: setEnv},
 		{name: "max_rexmit_delay", def: "250", explain: "set the maximum rexmit delay time", record: true, set: setRexmitDelay},
 		{name: "record_config_changes", def: "on", explain: "record changes to the cib (valid only with: pacemaker on)", record: true, set: recordedBool},
 		{name: "record_pengine_inputs", def: "on", explain: "record the input used by the policy engine (valid only with: pacemaker on)", record: true, set: recordedBool},
 		{name: "enable_config_writes", def: "on", explain: "write configuration changes to disk (valid only with: pacemaker on)", record: true, set: recordedBool},
-		{name: "memreserve", def: "6500", explain: "number of kbytes to preallocate in heartbeat", record: true, set: integer(1, 1<<30, "", func(c *Config) *int { return &c.MemReserve })},
+		{name: "memreserve", def: "6500", explain: "number of kbytes to preallocate in heartbeat", record: true, set: integer(1, math.MaxInt32, "", func(c *Config) *int { return &c.MemReserve })},
 		{name: "quorum_server", explain: "the name or ip of quorum server", record: true, set: str(func(c *Config) *string { return &c.Cluster })},
 		{name: "node", set: setNode},
-		{name: "stonith", whole: true, pending: "a dead node is not reset before its resources are taken", set: setStonith},
-		{name: "stonith_host", whole: true, pending: "a dead node is not reset before its resources are taken", set: setStonithHost},
-		{name: "apiauth", whole: true, pending: "there is no client socket yet (ipfail runs inside the daemon)", set: setAPIAuth},
+		{name: "stonith", whole: true, set: setStonith},
+		{name: "stonith_host", whole: true, set: setStonithHost},
+		{name: "apiauth", whole: true, set: setAPIAuth},
 		{name: "respawn", whole: true, set: setClient},
-		{name: "failfast", whole: true, pending: "its program is started and watched like respawn's; its death does not reboot the machine", set: setClient},
+		{name: "failfast", whole: true, set: setClient},
 		{name: "bcast", set: setMedium},
-		{name: "serial", pending: "the medium is not opened", set: setMedium},
+		{name: "serial", set: setMedium},
 		{name: "ping", set: setMedium},
-		{name: "ping6", pending: "the medium is not opened", set: setMedium},
-		{name: "mcast", whole: true, pending: "the medium is not opened", set: setMedium},
-		{name: "mcast6", whole: true, pending: "the medium is not opened", set: setMedium},
+		{name: "ping6", set: setMedium},
+		{name: "mcast", whole: true, set: setMedium},
+		{name: "mcast6", whole: true, set: setMedium},
 		{name: "ucast", whole: true, set: setMedium},
-		{name: "ucast6", whole: true, pending: "the medium is not opened", set: setMedium},
+		{name: "ucast6", whole: true, set: setMedium},
 		{name: "ping_group", whole: true, set: setMedium},
 	}
+	for _, d := range directives {
+		byName[d.name] = d
+	}
+	byName["crm"] = byName["pacemaker"]
 }
 
 // Default is a directive with the value that its absence means.

@@ -2,6 +2,9 @@ package hacf
 
 import (
 	"errors"
+	"fmt"
+	"reflect"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -9,201 +12,319 @@ import (
 
 const valid = "keepalive 1\ndeadtime 10\ninitdead 10\nauto_failback on\nlogfile /dev/null\nbcast eth0\nnode hba hbb\n"
 
+// host is a machine with one interface and two users.
 var host = Host{
 	Node:        "hba",
 	UserExists:  func(n string) bool { return n == "root" || n == "hacluster" },
 	GroupExists: func(n string) bool { return n == "root" || n == "haclient" },
 	Executable:  func(p string) bool { return p == "/bin/true" },
 	CheckLink: func(n string) error {
-		if n != "eth0" && n != "lo" {
+		if n != "eth0" {
 			return errors.New("No such device")
 		}
 		return nil
 	},
-	CheckTTY: func(p string) error {
-		if p != "/dev/null" {
-			return errors.New("no such file")
+	Resolve: func(name string, _ bool) error {
+		if name != "gw" {
+			return errors.New("unknown")
 		}
 		return nil
 	},
-	ServiceOfPort: func(p int) string { return map[int]string{53: "domain", 694: "ha-cluster"}[p] },
 }
 
-// The table of spec/heartbeat-config.md, 13: each line was tried on the original.
-func TestOriginalVerdicts(t *testing.T) {
-	for _, tc := range []struct{ line, wire string }{ // wire "ok": accepted; "S": refused without a text
-		{"keepalive abc", "S"},
-		{"keepalive 0", "S"},
-		{"keepalive 500 ms", "S"},
-		{"keepalive 2s", "S"},
-		{"keepalive 2000000us", "ok"},
-		{"keepalive 1.5", "ok"},
-		{"keepalive 5", "Dead time [10000] is too small compared to keeplive [5000]"},
-		{"deadtime -1", "S"},
-		{"deadtime abc", "S"},
-		{"initdead abc", "S"},
-		{"deadping abc", "S"},
-		{"deadtime 2", "Dead time [2000] is too small compared to keeplive [1000]"},
-		{"warntime 0", "S"},
-		{"initdead 5", "Initial dead time [5000] is smaller than deadtime [10000]"},
-		{"initdead 9\ndeadtime 5", "ok"},
-		{"deadping 2", "Ping dead time [2000] is too small compared to keeplive [1000]"},
-		{"udpport 0", "S"},
-		{"udpport abc", "S"},
-		{"udpport 53", "ok"},
-		{"baud 1234", "S"},
-		{"logfacility zz", "Log facility(zz) not valid"},
-		{"logfacility none", "ok"},
-		{"auto_failback maybe", "S"},
-		{"nice_failback x", "ERROR: nice_failback flag is obsolete.. Use auto_failback {on, off, legacy} instead."},
-		{"rtprio 0", "Illegal realtime priority [0]"},
-		{"rtprio 100", "Illegal realtime priority [100]"},
-		{"hbgenmethod FILE", "Illegal hb generation method [FILE]"},
-		{"realtime perhaps", "S"},
-		{"msgfmt x", "S"},
-		{"coredumps q", "S"},
-		{"log_badpack q", "S"},
-		{"use_logd q", "S"},
-		{"memreserve 0", "S"},
-		{"debug -1", "S"},
-		{"hopfudge 300", "S"},
-		{"autojoin any", "R1 style resource management conflicts with  autojoin set"},
-		{"autojoin OTHER", "R1 style resource management conflicts with  autojoin set"},
-		{"autojoin q", "Invalid autojoin directive [q]"},
-		{"uuidfrom Nodename", "Invalid uuidfrom directive [Nodename]"},
-		{"compression foo", "Compression module(foo) not found"},
-		{"compression_threshold 0", "set_compression_threshold: compress_threshhold(0) invalid"},
-		{"traditional_compression q", "set_traditional_compression:Invalid directive value q"},
-		{"max_rexmit_delay 0", "Invalid max_rexmit_delay time(0)"},
-		{"coreroot /nonexistent", "ok"},
-		{"coreroot relative", "Invalid core directory [relative]: Invalid argument"},
-		{"record_config_changes q", "ha_config_check_boolean:Invalid directive value q"},
-		{"env foo", "ok"},
-		{"env FOO=bar", "ok"},
-		{"env =x", "set_env: invalid nvpair(=x)"},
-		{"Keepalive 1", "Illegal directive [Keepalive] in ha.cf"},
-		{"NODE hbd", "Illegal directive [NODE] in ha.cf"},
-		{"rds eth0", "Illegal directive [rds] in ha.cf"},
-		{"tipc x", "Illegal directive [tipc] in ha.cf"},
-		{"node a,b c", "ok"},
-		{"node hbd # comment", "ok"},
-		{`node "hbd"`, "ok"},
-		{"bcast", "ok"},
-		{"ping", "ok"},
-		{"serial", "ok"},
-		{"bcast nosuch0", "ERROR: glib: Get broadcast for interface nosuch0 failed: No such device"},
-		{"bcast eth0 eth0", "ok"},
-		{"bcast eth0,lo", "ok"},
-		{"udp eth0", "ok"},
-		{"mcast", "S"}, // the original crashes
-		{"ucast", "S"}, // the original crashes
-		{"ucast nosuch0 10.98.0.2", "ok"},
-		{"ucast eth0", "glib: ucast: [eth0] missing target IP address/hostname"},
-		{"mcast eth0 225.0.0.1 694 1 0", "ok"},
-		{"mcast eth0 10.0.0.1 694 1 0", "glib: mcast [eth0] bad addr [10.0.0.1]"},
-		{"mcast eth0 225.0.0.1 694 5 0", "glib:  mcast [eth0] bad ttl [5]"},
-		{"mcast eth0 225.0.0.1 694", "glib: mcast [eth0] missing ttl"},
-		{"mcast6 eth0 ff02::4 694 1 0", "ok"},
-		{"ucast6 eth0 fe80::1", "ok"},
-		{"ping_group", "S"},
-		{"ping_group g1", "S"},
-		{"ping_group g1 10.0.0.1", "ok"},
-		{"serial /dev/null", "ok"},
-		{"serial ttyS0", "glib: Serial port not full pathname [ttyS0] in config file"},
-		{"apiauth", "ERROR: Invalid apiauth directive []"},
-		{"apiauth foo", "ERROR: Invalid apiauth directive [foo]"},
-		{"apiauth foo uid=root gid=haclient,0", "ok"},
-		{"apiauth foo uid=nosuch", "ERROR: Invalid user id name [nosuch]"},
-		{"apiauth a uid=root\napiauth a gid=root", "ERROR: Duplicate apiauth directive for API client a: [a gid=root]"},
-		{"respawn", "S"},
-		{"respawn hacluster", "S"},
-		{"respawn 103 /bin/true", "Invalid uid [103] specified for client child"},
-		{"respawn hacluster /bin/nosuch", "Client child command [/bin/nosuch] is not executable"},
-		{"respawn hacluster bin/true x", "Client child command [bin/true x] is not full pathname"},
-		{"respawn hacluster /bin/true -x y", "ok"},
-		{"stonith", "No Stonith type given"},
-		{"stonith_host * null hba", "ok"},
-		{"stonith_host other", "ok"},
-		{"pacemaker no", "ok"},
-		{"crm no\npacemaker no", "pacemaker/crm directive used multiple times!"},
-		{"crm yes", "systole manages haresources only: for Pacemaker use Pacemaker on Corosync"},
-		{"node", "ok"},
+// parse reads valid with more lines and wants no errors.
+func parse(t *testing.T, more string) *Config {
+	t.Helper()
+	c, problems := Parse("ha.cf", []byte(valid+more), host)
+	if err := problems.Err(); err != nil {
+		t.Fatalf("%q: %v", more, err)
+	}
+	return c
+}
+
+// What each directive puts into the Config. What the original accepts, refuses and logs is in
+// compat/config_test.go.
+func TestDirectives(t *testing.T) {
+	const ms, s = time.Millisecond, time.Second
+	for _, tc := range []struct {
+		text string
+		get  func(c *Config) any
+		want any
+	}{
+		{"keepalive 500ms", func(c *Config) any { return c.Keepalive }, 500 * ms},
+		{"keepalive 1.5", func(c *Config) any { return c.Keepalive }, 1500 * ms},
+		{"keepalive .5", func(c *Config) any { return c.Keepalive }, 500 * ms},
+		{"keepalive 1.5.9", func(c *Config) any { return c.Keepalive }, 1500 * ms},
+		{"keepalive 1200000us", func(c *Config) any { return c.Keepalive }, 1200 * ms},
+		{"keepalive 1500us", func(c *Config) any { return c.Keepalive }, 2 * ms},
+		{"keepalive 3 2", func(c *Config) any { return c.Keepalive }, 2 * s},
+		{"deadtime 20\ninitdead 30", func(c *Config) any { return []time.Duration{c.Deadtime, c.Warntime, c.Deadping} }, []time.Duration{20 * s, 10 * s, 20 * s}},
+		{"deadtime 1e9", nil, nil},
+		{"initdead 60", func(c *Config) any { return c.Initdead }, 60 * s},
+		{"initdead 99999999999", func(c *Config) any { return c.Initdead }, forever},
+		{"warntime 3", func(c *Config) any { return c.Warntime }, 3 * s},
+		{"deadping 4", func(c *Config) any { return c.Deadping }, 4 * s},
+		{"auto_failback off", func(c *Config) any { return c.Failback }, Off},
+		{"auto_failback LEGACY", func(c *Config) any { return c.Failback }, Legacy},
+		{"auto_failback y", func(c *Config) any { return c.Failback }, On},
+		{"nice_failback on", func(c *Config) any { return c.Failback }, Off},
+		{"hopfudge 7x", func(c *Config) any { return c.Hopfudge }, 7},
+		{"max_rexmit_delay 50", func(c *Config) any { return c.MaxRexmitDelay }, 50 * ms},
+		{"udpport 1694", func(c *Config) any { return c.UDPPort }, 1694},
+		{"udpport 70000", func(c *Config) any { return c.UDPPort }, 4464},
+		{"baud 9600", func(c *Config) any { return c.Baud }, 9600},
+		{"msgfmt netstring", func(c *Config) any { return c.Msgfmt }, "netstring"},
+		{"log_badpack no", func(c *Config) any { return c.LogBadPack }, false},
+		{"logfile /a\ndebugfile /b", func(c *Config) any { return c.LogFile + c.DebugFile }, "/a/b"},
+		{"logfacility local0", func(c *Config) any { return c.LogFacility }, "local0"},
+		{"syslogmsgfmt off", func(c *Config) any { return c.SyslogMsgFmt }, false},
+		{"use_logd yes", func(c *Config) any { return c.UseLogd }, true},
+		{"conn_logd_time 5", func(c *Config) any { return c.ConnLogdTime }, 5 * s},
+		{"debug 2", func(c *Config) any { return c.Debug }, 2},
+		{"watchdog /dev/watchdog", func(c *Config) any { return c.Watchdog }, "/dev/watchdog"},
+		{"realtime off", func(c *Config) any { return c.Realtime }, false},
+		{"rtprio 42", func(c *Config) any { return c.RTPrio }, 42},
+		{"memreserve 1", func(c *Config) any { return c.MemReserve }, 1},
+		{"coredumps no", func(c *Config) any { return c.CoreDumps }, false},
+		{"coreroot /c", func(c *Config) any { return c.CoreRoot }, "/c"},
+		{"hbgenmethod time", func(c *Config) any { return c.GenMethod }, "time"},
+		{"uuidfrom nodename", func(c *Config) any { return c.UUIDFrom }, "nodename"},
+		{"autojoin NONE", func(c *Config) any { return c.Autojoin }, "none"},
+		{"cluster a b", func(c *Config) any { return c.Cluster }, "b"},
+		{"cluster c\nquorum_server q", func(c *Config) any { return c.Cluster }, "q"},
+		{"crm off", func(c *Config) any { return c.Pacemaker }, "off"},
+		{"compression bz2\ncompression_threshold 4\ntraditional_compression on", func(c *Config) any {
+			return []any{c.Compression, c.CompressionThreshold, c.TraditionalCompression}
+		}, []any{"bz2", 4, true}},
+		{"use_apphbd on", func(c *Config) any { return c.UseApphbd }, true},
+		{"env A=1 B=x=y,C", func(c *Config) any { return c.Env }, []string{"A=1", "B=x=y", "C="}},
+		{"node HBC,hbd hbc", func(c *Config) any { return names(c) }, "hba hbb hbc hbd hbc"},
+		{"udp eth0", func(c *Config) any { return media(c)[1:] }, []string{"bcast eth0 [] 694"}},
+		{"bcast eth0,eth0 eth0", func(c *Config) any { return media(c)[1:] }, []string{"bcast eth0 [] 694", "bcast eth0 [] 694", "bcast eth0 [] 694"}},
+		{"ucast eth1 10.0.0.2 junk", func(c *Config) any { return media(c)[1:] }, []string{"ucast eth1 [10.0.0.2 junk] 694"}},
+		{"ucast eth1 gw", func(c *Config) any { return media(c)[1:] }, []string{"ucast eth1 [gw] 694"}},
+		{"mcast eth0 225.0.0.1 694 1 0", func(c *Config) any { return media(c)[1:] }, []string{"mcast eth0 [225.0.0.1 694 1 0] 0"}},
+		{"serial /dev/ttyS0", func(c *Config) any { return media(c)[1:] }, []string{"serial /dev/ttyS0 [] 0"}},
+		{"ping 10.0.0.1 GW", nil, nil},
+		{"ping 10.0.0.1 gw", func(c *Config) any { return media(c)[1:] }, []string{"ping 10.0.0.1 [] 0", "ping gw [] 0"}},
+		{"ping_group G1 10.0.0.1 gw", func(c *Config) any { return media(c)[1:] }, []string{"ping_group g1 [10.0.0.1 gw] 0"}},
+		{"respawn hacluster  /bin/true  -a  b ", func(c *Config) any {
+			return fmt.Sprintf("%s|%s|%v", c.Clients[0].User, c.Clients[0].Command, c.Clients[0].Failfast)
+		}, "hacluster|/bin/true  -a  b|false"},
+		{"failfast root /bin/true", func(c *Config) any { return c.Clients[0].Failfast }, true},
+		{"apiauth ipfail gid=haclient,0 uid=root,", func(c *Config) any { return fmt.Sprint(c.APIAuth[0].Client, c.APIAuth[0].UIDs, c.APIAuth[0].GIDs) }, "ipfail[root] [haclient 0]"},
+		{"stonith_host HBA null a  b", func(c *Config) any { return c.Stonith.Type + "|" + c.Stonith.Params }, "null|a  b"},
+		{"stonith_host other null a", func(c *Config) any { return c.Stonith == nil }, true},
+		{"stonith ssh /f", func(c *Config) any { return c.Stonith.Type + c.Stonith.Config }, "ssh/f"},
 	} {
-		text := valid + tc.line + "\n"
-		_, problems := Parse("ha.cf", []byte(text), host)
-		errs, _ := problems.Count()
-		if tc.wire == "ok" {
-			if errs != 0 {
-				t.Errorf("%q: refused: %v", tc.line, problems.Err())
-			}
-			continue
+		c, problems := Parse("ha.cf", []byte(valid+tc.text+"\n"), host)
+		switch err := problems.Err(); {
+		case tc.get == nil && err == nil:
+			t.Errorf("%q: accepted", tc.text)
+		case tc.get != nil && err != nil:
+			t.Errorf("%q: %v", tc.text, err)
+		case tc.get != nil && !reflect.DeepEqual(tc.get(c), tc.want):
+			t.Errorf("%q: %v, want %v", tc.text, tc.get(c), tc.want)
 		}
-		if errs == 0 {
-			t.Errorf("%q: accepted, want refused", tc.line)
-			continue
-		}
-		var wires []string
-		for _, p := range problems {
-			if p.Sev > 0 && p.Wire != "" {
-				wires = append(wires, p.Wire)
-			}
-			if p.Sev > 0 && p.Pos.Line == 0 && p.Pos.File == "" {
-				t.Errorf("%q: %v has no place", tc.line, p)
-			}
-		}
-		got := strings.Join(wires, "\n")
-		if tc.wire == "S" && got != "" || tc.wire != "S" && !strings.HasPrefix(got, tc.wire) {
-			t.Errorf("%q: the original would log %q, want %q", tc.line, got, tc.wire)
-		}
+	}
+}
+
+func names(c *Config) string {
+	var list []string
+	for _, n := range c.Nodes {
+		list = append(list, n.Name)
+	}
+	return strings.Join(list, " ")
+}
+
+func media(c *Config) []string {
+	var list []string
+	for _, m := range c.Media {
+		list = append(list, fmt.Sprintf("%s %s %v %d", m.Kind, m.Name, m.Args, m.Port))
+	}
+	return list
+}
+
+// The port of a medium is the one that was set above the first of its kind; seen with the original,
+// too.
+func TestPorts(t *testing.T) {
+	c, problems := Parse("ha.cf", []byte("udpport 1700\nbcast eth0\nudpport 1800\nbcast eth0\nucast eth0 10.0.0.2\nnode hba\nauto_failback on\nlogfile /x\n"), host)
+	want := []string{"bcast eth0 [] 1700", "bcast eth0 [] 1700", "ucast eth0 [10.0.0.2] 1800"}
+	if got := media(c); !reflect.DeepEqual(got, want) {
+		t.Errorf("%v, want %v", got, want)
+	}
+	if len(problems) != 1 || problems[0].String() != "ha.cf:3:9: warning: udpport: comes too late for bcast above, which keeps port 1700 (want udpport above all media)" {
+		t.Errorf("problems %v", problems)
 	}
 }
 
 func TestDefaults(t *testing.T) {
 	c, problems := Parse("ha.cf", []byte("bcast eth0\nnode hba hbb\nauto_failback on\nlogfile /x\ndebugfile /y\n"), host)
+	if len(problems) != 0 {
+		t.Fatal(problems)
+	}
+	want := &Config{
+		File: "ha.cf", Nodes: c.Nodes, Media: c.Media, Params: c.Params,
+		Keepalive: time.Second, Deadtime: 30 * time.Second, Warntime: 15 * time.Second, Initdead: 30 * time.Second, Deadping: 30 * time.Second,
+		Failback: On, Hopfudge: 1, MaxRexmitDelay: 250 * time.Millisecond, UDPPort: 694, Baud: 19200, Msgfmt: "classic", LogBadPack: true,
+		LogFile: "/x", DebugFile: "/y", SyslogMsgFmt: true, ConnLogdTime: time.Minute,
+		Realtime: true, RTPrio: 1, MemReserve: 6500, CoreDumps: true, GenMethod: "file", UUIDFrom: "file", Autojoin: "none",
+		Cluster: "linux-ha", Pacemaker: "false", Compression: "zlib", CompressionThreshold: 2,
+	}
+	if !reflect.DeepEqual(c, want) {
+		t.Errorf("%+v\nwant\n%+v", c, want)
+	}
+}
+
+// The parameters are what a child of the original had in its environment (spec/heartbeat-config.md,
+// 7, of the same file), without what other parts of it add.
+func TestParams(t *testing.T) {
+	c, problems := Parse("ha.cf", []byte("keepalive 500ms\ndeadtime 5\nwarntime 2\ninitdead 10\ndebugfile /var/log/ha-debug\nlogfile /var/log/ha-log\nbcast eth0\nnode hba hbb\nauto_failback on\n"), host)
 	if err := problems.Err(); err != nil {
 		t.Fatal(err)
 	}
-	for _, d := range []struct {
-		what      string
-		got, want time.Duration
-	}{
-		{"keepalive", c.Keepalive, time.Second},
-		{"deadtime", c.Deadtime, 30 * time.Second},
-		{"warntime", c.Warntime, 15 * time.Second},
-		{"initdead", c.Initdead, 30 * time.Second},
-		{"deadping", c.Deadping, 30 * time.Second},
-		{"max_rexmit_delay", c.MaxRexmitDelay, 250 * time.Millisecond},
-	} {
-		if d.got != d.want {
-			t.Errorf("%s %v, want %v", d.what, d.got, d.want)
+	got := map[string]string{}
+	for _, p := range c.Params {
+		got[p.Name] = p.Value
+	}
+	want := map[string]string{
+		"auto_failback": "on", "autojoin": "none", "baud": "19200", "cluster": "linux-ha", "compression": "zlib", "compression_threshold": "2",
+		"conn_logd_time": "60", "coredumps": "true", "deadping": "5000ms", "deadtime": "5", "debugfile": "/var/log/ha-debug",
+		"enable_config_writes": "on", "hbgenmethod": "file", "hopfudge": "1", "initdead": "10", "keepalive": "500ms", "log_badpack": "true",
+		"logfile": "/var/log/ha-log", "max_rexmit_delay": "250", "memreserve": "6500", "msgfmt": "classic", "pacemaker": "false",
+		"realtime": "true", "record_config_changes": "on", "record_pengine_inputs": "on", "syslogmsgfmt": "true",
+		"traditional_compression": "no", "udpport": "694", "uuidfrom": "file", "warntime": "2",
+	}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("%v\nwant\n%v", got, want)
+	}
+	c = parse(t, "crm no\nlogfacility local0\nudpport 0694\n")
+	for name, want := range map[string]string{"pacemaker": "no", "logfacility": "local0", "debugfile": "/dev/null", "udpport": "0694", "keepalive": "1"} {
+		if v, ok := c.Param(name); !ok || v != want {
+			t.Errorf("parameter %s is %q, want %q", name, v, want)
 		}
 	}
-	if c.UDPPort != 694 || c.Hopfudge != 1 || c.Msgfmt != "classic" || c.Failback != On || !c.LogBadPack {
-		t.Errorf("defaults: %+v", c)
+	if _, ok := c.Param("watchdog"); ok {
+		t.Error("watchdog is a parameter without having been given")
 	}
-	for name, want := range map[string]string{"keepalive": "1000ms", "warntime": "15000ms", "udpport": "694", "auto_failback": "on", "cluster": "linux-ha"} {
-		if got, _ := c.Param(name); got != want {
-			t.Errorf("parameter %s is %q, want %q", name, got, want)
+}
+
+func TestInitdead(t *testing.T) {
+	for deadtime, want := range map[string]string{"11": "11000ms", "10": "20000ms", "6": "12000ms", "5999ms": "12000ms", "3": "12000ms"} {
+		c, _ := Parse("ha.cf", []byte("keepalive 1\ndeadtime "+deadtime+"\n"), Host{})
+		if got, _ := c.Param("initdead"); got != want || millis(c.Initdead) != want {
+			t.Errorf("deadtime %s: initdead %s (%v), want %s", deadtime, got, c.Initdead, want)
 		}
 	}
 }
 
-// All problems of a file are shown, each at its place.
-func TestAllProblemsWithPlaces(t *testing.T) {
-	_, problems := Parse("ha.cf", []byte("keepalive 2x\n\n  deadtime 1h # no\nfoo bar\nbcast eth9\nnode hba\nlogfile /x\nauto_failback on\n"), host)
+// All problems of a file are shown, each at its place, and none that only follows from another.
+func TestAllProblems(t *testing.T) {
+	_, problems := Parse("ha.cf", []byte("keepalive 2x\n\n  deadtime 1h,5m # no\nfoo bar\ninitdead 1\nBcast eth0\nbcast eth9\nnode hbx\nlogfile /x\nauto_failback no way\nipfail\n"), host)
+	want := `ha.cf:1:11: keepalive: bad duration "2x" (want seconds, or a number with ms)
+ha.cf:3:12: deadtime: bad duration "1h" (want seconds, or a number with ms)
+ha.cf:3:15: deadtime: bad duration "5m" (want seconds, or a number with ms)
+ha.cf:4:1: "foo" is not a directive (want a directive of ha.cf)
+ha.cf:6:1: "Bcast" is not a directive (want bcast and a blank)
+ha.cf:7:7: bcast: interface "eth9": No such device (want an interface that can broadcast)
+ha.cf:10:18: auto_failback: bad value "way" (want on, off or legacy)
+ha.cf:11:1: "ipfail" is not a directive (want respawn hacluster /usr/lib/heartbeat/ipfail)
+ha.cf:8:6: node: this machine is "hba", which is no node (want this machine's name among the nodes)`
 	var got []string
 	for _, p := range problems {
 		got = append(got, p.String())
 	}
-	text := strings.Join(got, "\n")
-	for _, want := range []string{
-		`ha.cf:1:11: keepalive: bad duration "2x" (want seconds, or a number with ms)`,
-		`ha.cf:3:12: deadtime: bad duration "1h" (want seconds, or a number with ms)`,
-		`ha.cf:4:1: "foo" is not a directive (want a directive of ha.cf)`,
-		`ha.cf:5:7: bcast: interface "eth9": No such device (want an interface that can broadcast)`,
+	if s := strings.Join(got, "\n"); s != want {
+		t.Errorf("got\n%s\nwant\n%s", s, want)
+	}
+}
+
+// Pending is told once a directive, and only of values that would have an effect.
+func TestPending(t *testing.T) {
+	c := parse(t, "realtime no\nrtprio 2\nrtprio 3\nuse_logd no\nuuidfrom file\nserial /dev/ttyS0 /dev/ttyS1\nrealtime yes\n")
+	want := []string{
+		"ha.cf:9:8: warning: rtprio: not yet in effect: the daemon runs at ordinary priority, its memory is not locked",
+		"ha.cf:13:8: warning: serial: not yet in effect: the medium is not opened",
+		"ha.cf:14:10: warning: realtime: not yet in effect: the daemon runs at ordinary priority, its memory is not locked",
+	}
+	var got []string
+	for _, p := range c.Pending {
+		got = append(got, p.String())
+	}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("%q\nwant\n%q", got, want)
+	}
+	for row := range pending {
+		name, _, _ := strings.Cut(row, "=")
+		if byName[name] == nil {
+			t.Errorf("pending has %q, which is no directive", row)
+		}
+	}
+}
+
+func TestLimits(t *testing.T) {
+	lines := func(format string, n int) string {
+		var b strings.Builder
+		for i := range n {
+			fmt.Fprintf(&b, format, i)
+		}
+		return b.String()
+	}
+	for text, ok := range map[string]bool{
+		lines("node n%d\n", 98):                true,
+		lines("node n%d\n", 99):                false,
+		lines("ping 10.0.0.%d\n", 63):          true,
+		lines("ping 10.0.0.%d\n", 64):          false,
+		"cluster " + strings.Repeat("x", 5111): true,
+		"cluster " + strings.Repeat("x", 5112): false,
+		"#" + strings.Repeat("x ", 5000):       true,
 	} {
-		if !strings.Contains(text, want) {
-			t.Errorf("missing: %s\nhave:\n%s", want, text)
+		_, problems := Parse("ha.cf", []byte(valid+text), host)
+		if got := problems.Err() == nil; got != ok {
+			t.Errorf("%.20q...: accepted %v, want %v: %.200v", text, got, ok, problems)
+		}
+	}
+	_, problems := Parse("ha.cf", []byte(lines("ping 10.0.0.%d\n", 65)), Host{})
+	if w := problems[0].Wire; w != "Too many media specified (> 64)\ninfo: Offending command: ping 10.0.0.64\nIllegal ping [ping membership] in config file [10.0.0.64]" {
+		t.Errorf("the original would log %q", w)
+	}
+}
+
+// hostile are texts of 64 KiB that make as much work as a parser can be made to do.
+func hostile() map[string]string {
+	const size = 64 << 10
+	fill := func(s string) string { return strings.Repeat(s, size/len(s)) }
+	unique := func(format string) string {
+		var b strings.Builder
+		for i := 0; b.Len() < size; i++ {
+			fmt.Fprintf(&b, format, i)
+		}
+		return b.String()[:size]
+	}
+	return map[string]string{
+		"unknown":   fill("x\n"),
+		"bad":       fill("keepalive x\n"),
+		"words":     fill("node " + strings.Repeat("a,", 2500) + "\n"),
+		"clients":   fill("respawn root /bin/true\n"),
+		"apiauth":   unique("apiauth %d uid=0\n"),
+		"uids":      fill("apiauth a uid=" + strings.Repeat("0,", 2500) + "\n"),
+		"env":       fill("env " + strings.Repeat("a=b,", 1200) + "\n"),
+		"hosts":     fill("ping_group g " + strings.Repeat("x ", 2500) + "\n"),
+		"one line":  fill("x"),
+		"late port": "bcast eth0\nucast eth0 10.0.0.1\n" + fill("udpport 1\n"),
+	}
+}
+
+func TestHostile(t *testing.T) {
+	for name, text := range hostile() {
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		began := time.Now()
+		Parse("ha.cf", []byte(text), host)
+		took := time.Since(began)
+		runtime.ReadMemStats(&after)
+		if n := after.TotalAlloc - before.TotalAlloc; n > 16<<20 || took > 2*time.Second {
+			t.Errorf("%s: %d KiB allocated, %v", name, n>>10, took)
 		}
 	}
 }
@@ -215,9 +336,17 @@ func FuzzParse(f *testing.F) {
 		if len(text) > 64<<10 {
 			return
 		}
-		c, _ := Parse("ha.cf", text, host)
-		if len(c.Nodes) > maxNodes || len(c.Media) > maxMedia {
-			t.Errorf("%d nodes, %d media", len(c.Nodes), len(c.Media))
+		c, problems := Parse("ha.cf", text, host)
+		if len(c.Nodes) > maxNodes || len(c.Media) > maxMedia || len(problems) > maxProblems+1 {
+			t.Errorf("%d nodes, %d media, %d problems", len(c.Nodes), len(c.Media), len(problems))
+		}
+		for _, p := range problems {
+			if p.Pos.File == "" {
+				t.Errorf("%v has no place", p)
+			}
+		}
+		if problems.Err() == nil && (c.Keepalive <= 0 || c.Deadtime <= 2*c.Keepalive || c.Initdead < c.Deadtime || len(c.Media) == 0) {
+			t.Errorf("accepted %+v", c)
 		}
 	})
 }

@@ -1,6 +1,7 @@
 package hacf
 
 import (
+	"fmt"
 	"strings"
 
 	"github.com/systole-ha/systole/pkg/diag"
@@ -16,8 +17,14 @@ type parser struct {
 	cfg      *Config
 	host     Host
 	problems diag.List
+	dropped  int // problems beyond maxProblems
 	recorded map[string]string
 	seen     map[string]diag.Pos // first place of each directive
+	bad      map[string]bool     // directives with a refused value
+	judging  bool                // the lines are read, the whole is looked at
+	unsound  bool                // the original has stopped: what follows is not logged in its words
+	clients  map[string]bool     // that have an apiauth
+	ports    map[string]int      // udpport at the first medium of a kind
 	useLogd  bool                // use_logd was given
 	initdead bool                // given
 	deadping bool                // given
@@ -26,10 +33,14 @@ type parser struct {
 	failback bool                // the flag that nice_failback looks at: auto_failback's nice bit
 }
 
+// What the original takes for white space and for the ends of words.
 const (
-	space  = " \t\n\v\f\r"
+	space  = " \t\n\r\f"
 	delims = space + ","
 )
+
+// maxProblems bounds the list for a file that is something else altogether.
+const maxProblems = 1000
 
 // Parse reads a ha.cf. The Config is complete even if there are errors; it must not be run with
 // then. Problems that the original logs carry its text in Wire.
@@ -39,58 +50,73 @@ func Parse(file string, text []byte, host Host) (*Config, diag.List) {
 		host:     host,
 		recorded: map[string]string{},
 		seen:     map[string]diag.Pos{},
+		bad:      map[string]bool{},
+		clients:  map[string]bool{},
+		ports:    map[string]int{},
 	}
 	p.builtin()
-	for n, line := range strings.Split(string(text), "\n") {
-		p.line(n+1, line)
+	n := 0
+	for line := range strings.Lines(string(text)) {
+		n++
+		p.line(n, line)
 	}
-	errs, _ := p.problems.Count()
 	p.defaults()
-	p.semantics(errs == 0)
+	p.semantics()
 	for _, d := range directives {
 		if v, ok := p.recorded[d.name]; ok {
 			p.cfg.Params = append(p.cfg.Params, Param{d.name, v})
 		}
 	}
+	if p.dropped > 0 {
+		p.problems.Errorf(diag.Pos{File: file}, "", "", "%d more problems", p.dropped)
+	}
 	return p.cfg, p.problems
 }
 
-// line handles one physical line. An overlong one is treated as one line too: the original's
-// buffer of 5120 bytes would silently start a second directive in its middle.
+// maxLine is the longest line, without its comment. The original takes what goes beyond its buffer
+// for a line of its own.
+const maxLine = 5119
+
+// line handles one physical line.
 func (p *parser) line(n int, line string) {
-	line, _, _ = strings.Cut(line, "#")
-	line, _, _ = strings.Cut(line, "\r")
+	if end := strings.IndexAny(line, "#\r\n"); end >= 0 {
+		line = line[:end]
+	}
 	at := func(off int) diag.Pos { return diag.Pos{File: p.cfg.File, Line: n, Col: off + 1} }
 	start := len(line) - len(strings.TrimLeft(line, space))
 	if start == len(line) {
 		return
 	}
+	if len(line) > maxLine {
+		p.fail(at(0), "", fmt.Sprintf("at most %d bytes", maxLine), "", "a line of %d bytes", len(line))
+		return
+	}
 	end := start + strings.IndexAny(line[start:]+" ", space)
 	name := word{line[start:end], at(start)}
 	rest := end
-	for rest < len(line) && strings.ContainsRune(delims, rune(line[rest])) {
+	for rest < len(line) && strings.IndexByte(delims, line[rest]) >= 0 {
 		rest++
 	}
 	if name.text == "udp" {
 		p.warn(name.pos, "udp", "", "WARNING: directive 'udp' replaced by 'bcast'", "udp is an old name of bcast")
 		name.text = "bcast"
 	}
-	d := find(name.text)
+	d := byName[name.text]
 	if d == nil {
-		p.fail(name.pos, "", "a directive of ha.cf", "Illegal directive ["+name.text+"] in "+p.cfg.File, "%q is not a directive", name.text)
+		p.unknown(name)
 		return
 	}
 	if _, ok := p.seen[d.name]; !ok {
 		p.seen[d.name] = name.pos
 	}
-	if d.pending != "" {
-		p.pend(d, name.pos)
-	}
 	if d.whole {
-		d.set(p, d, word{strings.TrimRight(line[rest:], space), at(rest)})
+		w := word{strings.TrimRight(line[rest:], space), at(rest)}
+		p.pend(d, w)
+		d.set(p, d, w)
 		return
 	}
 	for _, w := range split(line, rest, delims, at) {
+		p.pend(d, w)
 		d.set(p, d, w)
 		if d.record {
 			p.recorded[d.name] = w.text
@@ -98,17 +124,32 @@ func (p *parser) line(n int, line string) {
 	}
 }
 
+// unknown reports a word that is no directive.
+func (p *parser) unknown(name word) {
+	want := "a directive of ha.cf"
+	short, _, _ := strings.Cut(strings.ToLower(name.text), ",")
+	if byName[short] != nil {
+		want = short + " and a blank"
+	} else if short == "ipfail" || short == "dopd" {
+		want = "respawn hacluster /usr/lib/heartbeat/" + short
+	}
+	p.fail(name.pos, "", want, "Illegal directive ["+name.text+"] in "+p.cfg.File, "%q is not a directive", name.text)
+}
+
 // split cuts line into words from offset off on.
 func split(line string, off int, cut string, at func(int) diag.Pos) []word {
 	var words []word
 	for off < len(line) {
-		if strings.ContainsRune(cut, rune(line[off])) {
+		if strings.IndexByte(cut, line[off]) >= 0 {
 			off++
 			continue
 		}
-		end := off + strings.IndexAny(line[off:]+cut[:1], cut)
-		words = append(words, word{line[off:end], at(off)})
-		off = end
+		end := strings.IndexAny(line[off:], cut)
+		if end < 0 {
+			end = len(line) - off
+		}
+		words = append(words, word{line[off : off+end], at(off)})
+		off += end
 	}
 	return words
 }
@@ -122,23 +163,25 @@ func (w word) fields() []word {
 	})
 }
 
-// pend notes once that a directive has no effect yet.
-func (p *parser) pend(d *directive, pos diag.Pos) {
-	for _, had := range p.cfg.Pending {
-		if had.Directive == d.name {
-			return
-		}
-	}
-	p.cfg.Pending.Warnf(pos, d.name, "", "not yet in effect: %s", d.pending)
-}
-
 // fail notes an error. wire is what the original logs, one line or several; "" is nothing.
 func (p *parser) fail(pos diag.Pos, directive, want, wire, format string, args ...any) {
-	p.problems.Errorf(pos, directive, want, format, args...)
-	p.problems[len(p.problems)-1].Wire = wire
+	p.note(diag.Error, pos, directive, want, wire, format, args...)
 }
 
 func (p *parser) warn(pos diag.Pos, directive, want, wire, format string, args ...any) {
-	p.problems.Warnf(pos, directive, want, format, args...)
-	p.problems[len(p.problems)-1].Wire = wire
+	p.note(diag.Warning, pos, directive, want, wire, format, args...)
+}
+
+func (p *parser) note(sev diag.Severity, pos diag.Pos, directive, want, wire, format string, args ...any) {
+	if sev == diag.Error && !p.judging {
+		p.bad[directive] = true
+	}
+	if p.unsound {
+		wire = ""
+	}
+	if len(p.problems) >= maxProblems {
+		p.dropped++
+		return
+	}
+	p.problems = append(p.problems, diag.Problem{Pos: pos, Sev: sev, Directive: directive, Want: want, Wire: wire, Msg: fmt.Sprintf(format, args...)})
 }

@@ -2,6 +2,7 @@ package hacf
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
@@ -29,52 +30,62 @@ func (p *parser) defaults() {
 }
 
 // semantics makes the checks that need the whole file, in the original's order (config.c's
-// init_config). sound says that the lines had no errors: the original stops before these checks
-// otherwise, so their texts are not what it would have logged.
-func (p *parser) semantics(sound bool) {
+// init_config). After errors in the lines the original stops before these checks, so their texts
+// are not what it would have logged; and a value that was refused is not judged once more.
+func (p *parser) semantics() {
+	errs, _ := p.problems.Count()
+	p.judging, p.unsound = true, errs > 0
 	c := p.cfg
-	whole := diag.Pos{File: c.File}
-	fail := func(pos diag.Pos, directive, want, wire, format string, args ...any) {
-		if !sound {
-			wire = ""
-		}
-		p.fail(pos, directive, want, wire, format, args...)
-	}
-	if len(c.Media) == 0 {
-		fail(whole, "", "bcast, ucast, mcast or serial", "No heartbeat media defined", "no heartbeat media")
+	if len(c.Media) == 0 && !p.anyBad("bcast", "ucast", "ucast6", "mcast", "mcast6", "serial", "ping", "ping6", "ping_group") {
+		p.fail(p.placeOf(""), "", "bcast, ucast, mcast or serial", "No heartbeat media defined", "no heartbeat media")
 	}
 	if !p.warntime {
 		c.Warntime = c.Deadtime / 2 / time.Millisecond * time.Millisecond
 		p.recorded["warntime"] = millis(c.Warntime)
 	}
-	if len(c.Nodes) == 0 {
-		fail(whole, "", "node NAME NAME", "no nodes defined", "no nodes")
-	} else if p.host.Node != "" && !p.hasNode(p.host.Node) {
-		fail(c.Nodes[0].Pos, "node", "this machine's name among the nodes",
-			fmt.Sprintf("ERROR: Current node [%s] not in configuration!\n", p.host.Node)+
-				"info: By default, cluster nodes are named by `uname -n` and must be declared with a 'node' directive in the ha.cf file.\n"+
-				"info: See also: http://linux-ha.org/wiki/Ha.cf#node_directive",
-			"this machine is %q, which is no node", p.host.Node)
+	if c.Autojoin != "any" {
+		p.nodes()
 	}
-	p.times(fail)
-	p.recorded["udpport"] = strconv.Itoa(c.UDPPort)
-	if c.Failback == Legacy {
+	p.times()
+	if _, given := p.recorded["udpport"]; !given {
+		p.recorded["udpport"] = strconv.Itoa(c.UDPPort)
+	}
+	if c.Failback == Legacy && !p.anyBad("auto_failback") {
 		p.warn(p.placeOf("auto_failback"), "auto_failback", "auto_failback on",
 			"Deprecated 'legacy' auto_failback option selected.\nPlease convert to 'auto_failback on'.\nSee documentation for conversion details.",
 			"legacy is deprecated")
 	}
-	p.logging(fail)
+	p.logging()
 	if c.Autojoin != "none" && c.Autojoin != "" {
-		fail(p.placeOf("autojoin"), "autojoin", "none",
+		p.fail(p.placeOf("autojoin"), "autojoin", "none",
 			"R1 style resource management conflicts with  autojoin set\nYou need either unset autojoin or enable crm", "%s does not go with haresources", c.Autojoin)
 	}
 }
 
-func (p *parser) times(fail func(diag.Pos, string, string, string, string, ...any)) {
+func (p *parser) nodes() {
+	c, own := p.cfg, p.host.Node
+	if len(c.Nodes) == 0 && !p.anyBad("node") {
+		p.fail(p.placeOf("node"), "", "node NAME NAME", "no nodes defined", "no nodes")
+	}
+	if own == "" || p.anyBad("node") || slices.ContainsFunc(c.Nodes, func(n Node) bool { return n.Name == own }) {
+		return
+	}
+	at := p.placeOf("node")
+	if len(c.Nodes) > 0 {
+		at = c.Nodes[0].Pos
+	}
+	p.fail(at, "node", "this machine's name among the nodes",
+		fmt.Sprintf("Current node [%s] not in configuration!\n", own)+
+			"info: By default, cluster nodes are named by `uname -n` and must be declared with a 'node' directive in the ha.cf file.\n"+
+			"info: See also: http://linux-ha.org/wiki/Ha.cf#node_directive",
+		"this machine is %q, which is no node", own)
+}
+
+func (p *parser) times() {
 	c := p.cfg
-	ms := func(d time.Duration) int64 { return d.Milliseconds() }
-	if c.Deadtime <= 2*c.Keepalive {
-		fail(p.placeOf("deadtime"), "deadtime", "more than twice keepalive",
+	ms := time.Duration.Milliseconds
+	if c.Deadtime <= 2*c.Keepalive && !p.anyBad("deadtime", "keepalive") {
+		p.fail(p.placeOf("deadtime", "keepalive"), "deadtime", "more than twice keepalive",
 			fmt.Sprintf("Dead time [%d] is too small compared to keeplive [%d]", ms(c.Deadtime), ms(c.Keepalive)), "%v is too small for keepalive %v", c.Deadtime, c.Keepalive)
 	}
 	if !p.initdead {
@@ -89,8 +100,9 @@ func (p *parser) times(fail func(diag.Pos, string, string, string, string, ...an
 		p.recorded["initdead"] = millis(c.Initdead)
 	}
 	switch {
+	case p.anyBad("initdead", "deadtime"):
 	case c.Initdead < c.Deadtime:
-		fail(p.placeOf("initdead"), "initdead", "at least deadtime",
+		p.fail(p.placeOf("initdead"), "initdead", "at least deadtime",
 			fmt.Sprintf("Initial dead time [%d] is smaller than deadtime [%d]", ms(c.Initdead), ms(c.Deadtime)), "%v is smaller than deadtime %v", c.Initdead, c.Deadtime)
 	case c.Initdead < 10*time.Second:
 		p.warn(p.placeOf("initdead"), "initdead", "at least 10 seconds",
@@ -100,25 +112,27 @@ func (p *parser) times(fail func(diag.Pos, string, string, string, string, ...an
 	if !p.deadping {
 		c.Deadping = c.Deadtime
 		p.recorded["deadping"] = millis(c.Deadping)
-	} else if c.Deadping <= 2*c.Keepalive {
-		fail(p.placeOf("deadping"), "deadping", "more than twice keepalive",
+	} else if c.Deadping <= 2*c.Keepalive && !p.anyBad("deadping", "keepalive") {
+		p.fail(p.placeOf("deadping"), "deadping", "more than twice keepalive",
 			fmt.Sprintf("Ping dead time [%d] is too small compared to keeplive [%d]", ms(c.Deadping), ms(c.Keepalive)), "%v is too small for keepalive %v", c.Deadping, c.Keepalive)
+	}
+	if c.Warntime >= c.Deadtime && !p.anyBad("warntime", "deadtime") {
+		p.warn(p.placeOf("warntime"), "warntime", "less than deadtime", "", "%v is not less than deadtime %v: no heartbeat will be called late", c.Warntime, c.Deadtime)
 	}
 }
 
 // logging is check_logd_usage: a file without any destination means the logging daemon.
-func (p *parser) logging(fail func(diag.Pos, string, string, string, string, ...any)) {
+func (p *parser) logging() {
 	c := p.cfg
-	whole := diag.Pos{File: c.File}
 	some := p.logs || p.syslog()
 	switch {
+	case p.anyBad("use_logd", "logfacility"):
 	case !some && !p.useLogd:
-		p.warn(whole, "", "logfile, debugfile or logfacility", "info: No log entry found in ha.cf -- use logd", "no log destination; syslog's daemon facility is used")
+		p.warn(p.placeOf(""), "", "logfile, debugfile or logfacility", "info: No log entry found in ha.cf -- use logd", "no log destination; syslog's daemon facility is used")
 		c.LogFacility = "daemon"
 	case !some && !c.UseLogd:
-		fail(p.placeOf("use_logd"), "use_logd", "logfile, debugfile or logfacility", "No log entry found in ha.cf and use_logd is set to off", "no log destination at all")
-	case some && !c.UseLogd: // what the original says of every such file is the daemon's to say
-	case some:
+		p.fail(p.placeOf("use_logd"), "use_logd", "logfile, debugfile or logfacility", "No log entry found in ha.cf and use_logd is set to off", "no log destination at all")
+	case some && c.UseLogd:
 		what := "logfile/debugfile"
 		if p.syslog() {
 			what += "/logfacility"
@@ -134,19 +148,17 @@ func (p *parser) logging(fail func(diag.Pos, string, string, string, string, ...
 	}
 }
 
-func (p *parser) hasNode(name string) bool {
-	for _, n := range p.cfg.Nodes {
-		if n.Name == name {
-			return true
-		}
-	}
-	return false
+// anyBad tells whether a value of one of the directives was refused.
+func (p *parser) anyBad(names ...string) bool {
+	return slices.ContainsFunc(names, func(n string) bool { return p.bad[n] })
 }
 
-// placeOf is where a directive was given first, or the file.
-func (p *parser) placeOf(directive string) diag.Pos {
-	if pos, ok := p.seen[directive]; ok {
-		return pos
+// placeOf is where the first of the directives that is in the file stands, or the file.
+func (p *parser) placeOf(names ...string) diag.Pos {
+	for _, n := range names {
+		if pos, ok := p.seen[n]; ok {
+			return pos
+		}
 	}
 	return diag.Pos{File: p.cfg.File}
 }

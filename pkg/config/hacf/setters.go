@@ -2,11 +2,9 @@ package hacf
 
 import (
 	"fmt"
-	"net/netip"
+	"slices"
 	"strings"
 	"time"
-
-	"github.com/systole-ha/systole/pkg/diag"
 )
 
 func setWarntime(p *parser, d *directive, w word) {
@@ -43,9 +41,18 @@ func setBaud(p *parser, d *directive, w word) {
 
 func setUDPPort(p *parser, d *directive, w word) {
 	n := atoi(w.text)
-	if n <= 0 || n > 65535 {
+	if n <= 0 || n%65536 == 0 {
 		p.fail(w.pos, d.name, "a port number from 1 to 65535", "", "bad port %q", w.text)
 		return
+	}
+	if n > 65535 {
+		p.warn(w.pos, d.name, "a port number from 1 to 65535", "", "%d is no port: %d is used, as by the original", n, n%65536)
+		n %= 65536
+	}
+	for _, kind := range []string{"bcast", "ucast", "ucast6"} {
+		if port, looked := p.ports[kind]; looked && port != n {
+			p.warn(w.pos, d.name, "udpport above all media", "", "comes too late for %s above, which keeps port %d", kind, port)
+		}
 	}
 	if p.host.ServiceOfPort != nil {
 		if s := p.host.ServiceOfPort(n); s != "" && s != "ha-cluster" {
@@ -124,16 +131,33 @@ func setUseLogd(p *parser, d *directive, w word) {
 
 func setCoreRoot(p *parser, d *directive, w word) {
 	if !strings.HasPrefix(w.text, "/") {
-		p.fail(w.pos, d.name, "an absolute path", fmt.Sprintf("Invalid core directory [%s]: Invalid argument", w.text), "bad directory %q", w.text)
+		p.fail(w.pos, d.name, "an absolute path", fmt.Sprintf("Invalid dir in cl_set_corerootdir() [%[1]s]: No such file or directory\nInvalid core directory [%[1]s]: Invalid argument", w.text), "bad directory %q", w.text)
 		return
 	}
 	p.cfg.CoreRoot = w.text
 }
 
-// setPacemakerOnly accepts what matters only with Pacemaker, where the original has an inverted
-// test that refuses the documented order.
+// setPacemakerOnly is for what matters only with Pacemaker. The original wants it before the
+// pacemaker directive, but has the test of crm_daemon_dir the wrong way round: the documented order
+// is refused, the other one complained about and accepted.
 func setPacemakerOnly(p *parser, d *directive, w word) {
-	p.warn(w.pos, d.name, "", "", "has no meaning in haresources mode")
+	late := p.cfg.Pacemaker != ""
+	wire := ""
+	if late {
+		wire = fmt.Sprintf("ERROR: If you specify %s, it must come before the pacemaker directive", w.text)
+	}
+	isDir := d.name == "crm_daemon_dir"
+	if !isDir {
+		if _, ok := parseBool(w.text); !ok {
+			recordedBool(p, d, w)
+			return
+		}
+	}
+	if late != isDir {
+		p.fail(w.pos, d.name, "no such line: it has no meaning in haresources mode", wire, "the original refuses it here")
+		return
+	}
+	p.warn(w.pos, d.name, "", wire, "has no meaning in haresources mode")
 }
 
 func setPacemaker(p *parser, d *directive, w word) {
@@ -142,7 +166,12 @@ func setPacemaker(p *parser, d *directive, w word) {
 		return
 	}
 	p.cfg.Pacemaker = w.text
-	if v, ok := parseBool(w.text); ok && !v {
+	v, ok := parseBool(w.text)
+	switch {
+	case ok && !v:
+		return
+	case !ok && !slices.Contains([]string{"minimal", "manual", "respawn", "ccm-only", "valgrind"}, strings.ToLower(w.text)):
+		p.fail(w.pos, d.name, "no", "", "bad value %q", w.text)
 		return
 	}
 	p.fail(w.pos, d.name, "no; for Pacemaker use Pacemaker on Corosync",
@@ -192,237 +221,4 @@ func setNode(p *parser, d *directive, w word) {
 		return
 	}
 	p.cfg.Nodes = append(p.cfg.Nodes, Node{strings.ToLower(w.text), w.pos})
-}
-
-func setStonith(p *parser, d *directive, w word) {
-	f := w.fields()
-	if len(f) < 2 {
-		p.fail(w.pos, d.name, "a type and a configuration file", "No Stonith type given", "no type or no file given")
-		return
-	}
-	p.cfg.Stonith = &Stonith{Type: f[0].text, Config: f[1].text, Pos: w.pos}
-}
-
-func setStonithHost(p *parser, d *directive, w word) {
-	f := w.fields()
-	if len(f) == 0 {
-		p.fail(w.pos, d.name, "a host, a type and parameters", "No Stonith hostname argument given", "no host given")
-		return
-	}
-	if h := strings.ToLower(f[0].text); h != "*" && p.host.Node != "" && h != p.host.Node {
-		return
-	}
-	if len(f) < 2 {
-		p.fail(w.pos, d.name, "a host, a type and parameters", "No Stonith type given", "no type given")
-		return
-	}
-	after := w.text[f[1].pos.Col-w.pos.Col+len(f[1].text):]
-	p.cfg.Stonith = &Stonith{Type: f[1].text, Params: strings.TrimSpace(after), Pos: w.pos}
-}
-
-// maxClientName is the longest name of an API client.
-const maxClientName = 31
-
-func setAPIAuth(p *parser, d *directive, w word) {
-	bad := func(pos diag.Pos, why, format string, args ...any) {
-		wire := ""
-		if why != "" {
-			wire = "ERROR: " + why + "\n"
-		}
-		wire += fmt.Sprintf("ERROR: Invalid apiauth directive [%s]\n", w.text) +
-			"info: Syntax: apiauth client [uid=uidlist] [gid=gidlist]\ninfo: Where uidlist is a comma-separated list of uids,\n" +
-			"info: and gidlist is a comma-separated list of gids\ninfo: One or the other must be specified."
-		p.fail(pos, d.name, "CLIENT [uid=NAME,...] [gid=NAME,...]", wire, format, args...)
-	}
-	f := w.fields()
-	if len(f) == 0 {
-		bad(w.pos, "", "no client given")
-		return
-	}
-	a := APIAuth{Client: f[0].text, Pos: w.pos}
-	if len(a.Client) > maxClientName {
-		bad(f[0].pos, fmt.Sprintf("client name [%s] too long", w.text), "client name %q is longer than %d letters", a.Client, maxClientName)
-		return
-	}
-	for _, had := range p.cfg.APIAuth {
-		if had.Client == a.Client {
-			bad(f[0].pos, fmt.Sprintf("Duplicate apiauth directive for API client %s: [%s]", a.Client, w.text), "client %q has one already", a.Client)
-			return
-		}
-	}
-	for _, part := range f[1:] {
-		kind, list, _ := strings.Cut(part.text, "=")
-		switch {
-		case kind == "uid" && a.UIDs == nil:
-			a.UIDs = strings.Split(list, ",")
-			for _, u := range a.UIDs {
-				if !isNumber(u) && p.host.UserExists != nil && !p.host.UserExists(u) {
-					bad(part.pos, fmt.Sprintf("Invalid user id name [%s]\nERROR: Bad uid list [%s]", u, list), "no user %q", u)
-					return
-				}
-			}
-		case kind == "gid" && a.GIDs == nil:
-			a.GIDs = strings.Split(list, ",")
-			for _, g := range a.GIDs {
-				if !isNumber(g) && p.host.GroupExists != nil && !p.host.GroupExists(g) {
-					bad(part.pos, fmt.Sprintf("Invalid group name [%s]\nERROR: Bad gid list [%s]", g, list), "no group %q", g)
-					return
-				}
-			}
-		case kind == "uid" || kind == "gid":
-			bad(part.pos, "Duplicate "+kind+" list in apiauth", "%s is given twice", kind)
-			return
-		default:
-			bad(part.pos, "Missing uid or gid in apiauth", "bad word %q", part.text)
-			return
-		}
-	}
-	if a.UIDs == nil && a.GIDs == nil {
-		bad(w.pos, "", "neither uid nor gid given")
-		return
-	}
-	p.cfg.APIAuth = append(p.cfg.APIAuth, a)
-}
-
-func isNumber(s string) bool {
-	for _, c := range s {
-		if c < '0' || c > '9' {
-			return false
-		}
-	}
-	return s != ""
-}
-
-func setClient(p *parser, d *directive, w word) {
-	f := w.fields()
-	if len(f) < 2 {
-		p.fail(w.pos, d.name, "USER /PATH/TO/PROGRAM [ARGUMENTS]", "", "no user or no program given")
-		return
-	}
-	user, prog := f[0], f[1]
-	command := w.text[prog.pos.Col-w.pos.Col:]
-	switch {
-	case len(user.text) > 63:
-		p.fail(user.pos, d.name, "a user name", "UID specified for client child is too long", "user name is longer than 63 letters")
-	case p.host.UserExists != nil && !p.host.UserExists(user.text):
-		p.fail(user.pos, d.name, "a user name", fmt.Sprintf("Invalid uid [%s] specified for client child", user.text), "no user %q", user.text)
-	case !strings.HasPrefix(prog.text, "/"):
-		p.fail(prog.pos, d.name, "an absolute path", fmt.Sprintf("Client child command [%s] is not full pathname", command), "%q is not an absolute path", prog.text)
-	case p.host.Executable != nil && !p.host.Executable(prog.text):
-		p.fail(prog.pos, d.name, "a program", fmt.Sprintf("Client child command [%s] is not executable", prog.text), "%q cannot be executed", prog.text)
-	default:
-		p.cfg.Clients = append(p.cfg.Clients, Client{User: user.text, Command: command, Failfast: d.name == "failfast", Pos: w.pos})
-	}
-}
-
-func setMedium(p *parser, d *directive, w word) {
-	m := Medium{Kind: d.name, Name: w.text, Pos: w.pos}
-	if d.whole {
-		f := w.fields()
-		if len(f) == 0 {
-			p.fail(w.pos, d.name, mediumSyntax[d.name], "", "nothing given")
-			return
-		}
-		m.Name = f[0].text
-		for _, a := range f[1:] {
-			m.Args = append(m.Args, a.text)
-		}
-	}
-	if !p.checkMedium(m) {
-		return
-	}
-	if m.Ping() {
-		m.Name = strings.ToLower(m.Name)
-	}
-	p.cfg.Media = append(p.cfg.Media, m)
-}
-
-var mediumSyntax = map[string]string{
-	"mcast":      "INTERFACE GROUP PORT TTL LOOP",
-	"mcast6":     "INTERFACE GROUP PORT HOPS LOOP",
-	"ucast":      "INTERFACE PEER",
-	"ucast6":     "INTERFACE PEER",
-	"ping_group": "NAME HOST...",
-}
-
-// maxMedia is the size of the original's table.
-const maxMedia = 64
-
-func (p *parser) checkMedium(m Medium) bool {
-	bad := func(wire, format string, args ...any) bool {
-		p.fail(m.Pos, m.Kind, mediumSyntax[m.Kind], wire, format, args...)
-		return false
-	}
-	if len(p.cfg.Media) >= maxMedia {
-		return bad(fmt.Sprintf("Too many media specified (> %d)\ninfo: Offending command: %s %s", maxMedia, m.Kind, m.Name), "more than %d media", maxMedia)
-	}
-	arg := func(i int) string {
-		if i < len(m.Args) {
-			return m.Args[i]
-		}
-		return ""
-	}
-	switch m.Kind {
-	case "bcast":
-		if p.host.CheckLink != nil {
-			if err := p.host.CheckLink(m.Name); err != nil {
-				p.fail(m.Pos, m.Kind, "an interface that can broadcast",
-					fmt.Sprintf("ERROR: glib: Get broadcast for interface %s failed: %v\nERROR: glib: IP interface [%s] does not exist\nERROR: Illegal bcast [UDP/IP broadcast] in config file [%s]", m.Name, err, m.Name, m.Name),
-					"interface %q: %v", m.Name, err)
-				return false
-			}
-		}
-	case "ucast":
-		if arg(0) == "" {
-			return bad(fmt.Sprintf("glib: ucast: [%s] missing target IP address/hostname", m.Name), "no peer given")
-		}
-	case "ucast6":
-		if arg(0) == "" {
-			return bad(fmt.Sprintf("glib: ucast6 [%s] missing ucast6 address", m.Name), "no peer given")
-		}
-		if a, err := netip.ParseAddr(arg(0)); err != nil || !a.Is6() {
-			return bad(fmt.Sprintf("glib: ucast6 [%s] bad addr [%s]", m.Name, arg(0)), "%q is not an IPv6 address", arg(0))
-		}
-	case "mcast", "mcast6":
-		return p.checkMulticast(m, arg, bad)
-	case "serial":
-		if !strings.HasPrefix(m.Name, "/") {
-			return bad(fmt.Sprintf("glib: Serial port not full pathname [%s] in config file", m.Name), "%q is not an absolute path", m.Name)
-		}
-		if p.host.CheckTTY != nil {
-			if err := p.host.CheckTTY(m.Name); err != nil {
-				return bad(fmt.Sprintf("glib: Nonexistent serial port [%s] in config file", m.Name), "%v", err)
-			}
-		}
-	case "ping_group":
-		if len(m.Args) == 0 {
-			return bad("", "no host given")
-		}
-	}
-	return true
-}
-
-func (p *parser) checkMulticast(m Medium, arg func(int) string, bad func(string, string, ...any) bool) bool {
-	for i, what := range []string{"address", "port", "ttl", "loop"} {
-		if arg(i) == "" {
-			name := what
-			if what == "address" {
-				name = m.Kind + " address"
-			}
-			return bad(fmt.Sprintf("glib: %s [%s] missing %s", m.Kind, m.Name, name), "no %s given", what)
-		}
-	}
-	a, err := netip.ParseAddr(arg(0))
-	if err != nil || !a.IsMulticast() || a.Is4() != (m.Kind == "mcast") {
-		return bad(fmt.Sprintf("glib: %s [%s] bad addr [%s]", m.Kind, m.Name, arg(0)), "%q is not a multicast address", arg(0))
-	}
-	for i, c := range []struct {
-		what      string
-		low, high int
-	}{{"port", 1, 65535}, {"ttl", 0, 4}, {"loop", 0, 1}} {
-		if n := atoi(arg(i + 1)); n < c.low || n > c.high {
-			return bad(fmt.Sprintf("glib:  %s [%s] bad %s [%d]", m.Kind, m.Name, c.what, n), "bad %s %q (want %d to %d)", c.what, arg(i+1), c.low, c.high)
-		}
-	}
-	return true
 }

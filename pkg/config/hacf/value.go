@@ -7,6 +7,9 @@ import (
 	"time"
 )
 
+// forever is the longest time, short enough to be doubled and added to a date.
+const forever = 100 * 365 * 24 * time.Hour
+
 // parseTime reads a time as cl_get_msec does: a number with dots, then nothing for seconds, or a
 // word that begins with ms or us in any case. The result is rounded to milliseconds.
 func parseTime(s string) (time.Duration, bool) {
@@ -25,7 +28,7 @@ func parseTime(s string) (time.Duration, bool) {
 	}
 	n, err := strconv.ParseFloat("0"+digits, 64)
 	if err != nil {
-		return 0, false
+		n = math.Inf(1) // a number of more than 300 digits
 	}
 	unit := strings.ToLower(s[end:])
 	switch {
@@ -38,8 +41,8 @@ func parseTime(s string) (time.Duration, bool) {
 		return 0, false
 	}
 	ms := math.Floor(n + 0.5)
-	if ms > math.MaxInt32 { // 24 days; nobody means that
-		return 0, false
+	if ms > float64(forever.Milliseconds()) {
+		return forever, true
 	}
 	return time.Duration(ms) * time.Millisecond, true
 }

@@ -12,7 +12,14 @@ import (
 	"github.com/systole-ha/systole/pkg/diag"
 )
 
-const space = " \t\n\v\f\r"
+// What the daemon takes for white space; the scripts know blanks and tabs only.
+const (
+	space  = " \t\n\r\f"
+	blanks = " \t"
+)
+
+// maxProblems bounds the list for a file that is something else altogether.
+const maxProblems = 1000
 
 // Group is one logical line: a node and the resources that it prefers to run.
 type Group struct {
@@ -41,82 +48,158 @@ type Resource struct {
 // Parse reads the file. nodes are the names that may begin a line: cluster nodes and, as the
 // original has it, ping nodes; nil leaves that check out.
 func Parse(file string, text []byte, nodes []string) ([]Group, diag.List) {
-	var groups []Group
-	var problems diag.List
-	keys := map[string]diag.Pos{}
-	lines := strings.Split(string(text), "\n")
-	for n := 0; n < len(lines); n++ {
-		words, next := logicalLine(file, lines, n)
-		n = next
-		if len(words) == 0 {
+	p := &parser{file: file, nodes: nodes, refused: map[int]bool{}}
+	p.lines = strings.Split(strings.TrimSuffix(string(text), "\n"), "\n")
+	for i, line := range p.lines {
+		if strings.HasSuffix(line, "\r") {
+			if p.lines[i] = strings.TrimSuffix(line, "\r"); !p.carriage {
+				p.carriage = true
+				p.warn(p.at(i, len(line)-1), "", "line ends without a carriage return", "carriage return: the original takes it for a letter of the line's last resource")
+			}
+		}
+	}
+	p.daemon()
+	p.scripts()
+	p.keys()
+	p.problems.Sort()
+	if p.dropped > 0 {
+		p.problems.Errorf(diag.Pos{File: file}, "", "", "%d more problems", p.dropped)
+	}
+	return p.groups, p.problems
+}
+
+type parser struct {
+	file     string
+	nodes    []string
+	lines    []string     // physical lines
+	carriage bool         // one of them ended in a carriage return
+	refused  map[int]bool // lines with a node name that the daemon refuses
+	groups   []Group
+	problems diag.List
+	dropped  int // problems beyond maxProblems
+}
+
+func (p *parser) at(line, offset int) diag.Pos {
+	return diag.Pos{File: p.file, Line: line + 1, Col: offset + 1}
+}
+
+func (p *parser) known(node string) bool {
+	return p.nodes == nil || slices.ContainsFunc(p.nodes, func(n string) bool { return strings.EqualFold(n, node) })
+}
+
+// daemon is heartbeat's own check, of first words only. It stops at the first bad one.
+func (p *parser) daemon() {
+	wire := "Bad nodename in %s [%s]"
+	for n := 0; n < len(p.lines); n++ {
+		text := strings.TrimLeft(p.lines[n], space)
+		if text == "" || text[0] == '#' {
 			continue
 		}
-		g := Group{Node: strings.ToLower(words[0].Word), Pos: words[0].Pos}
-		if nodes != nil && !slices.Contains(nodes, g.Node) {
-			problems.Errorf(g.Pos, "", "one of "+strings.Join(nodes, ", "), "%q is not a node of ha.cf", words[0].Word)
-			problems[len(problems)-1].Wire = fmt.Sprintf("Bad nodename in %s [%s]", file, words[0].Word)
+		word := text
+		if end := strings.IndexAny(text, space); end >= 0 {
+			word = text[:end]
 		}
-		for _, w := range words[1:] {
-			g.Resources = append(g.Resources, resource(w))
+		if !p.known(word) {
+			p.note(diag.Error, p.at(n, len(p.lines[n])-len(text)), wire, "one of "+strings.Join(p.nodes, ", "), "%q is not a node of ha.cf", word)
+			wire = ""
+			p.refused[n+1] = true
 		}
-		if len(g.Resources) == 0 {
-			problems.Warnf(g.Pos, "", "resources after the node's name", "no resources")
-		} else if first, twice := keys[g.Key()]; twice {
-			problems.Warnf(g.Resources[0].Pos, "", "a different first resource in each line", "%q is the first resource of %s too: the two lines move as one", g.Key(), first)
-		} else {
-			keys[g.Key()] = g.Resources[0].Pos
+		for strings.HasSuffix(p.lines[n], `\`) && n+1 < len(p.lines) {
+			n++
 		}
-		groups = append(groups, g)
 	}
-	return groups, problems
+}
+
+// scripts reads the groups as ResourceManager does.
+func (p *parser) scripts() {
+	for n := 0; n < len(p.lines); n++ {
+		words, last := p.logicalLine(n)
+		if len(words) > 0 {
+			g := Group{Node: strings.ToLower(words[0].Word), Pos: words[0].Pos}
+			for _, w := range words[1:] {
+				g.Resources = append(g.Resources, resource(w))
+			}
+			p.groups = append(p.groups, g)
+			switch {
+			case !p.known(g.Node) && !p.refused[g.Pos.Line]:
+				p.warn(g.Pos, "", "one of "+strings.Join(p.nodes, ", "), "%q is not a node of ha.cf: the resources of this line are nobody's", words[0].Word)
+			case len(g.Resources) == 0:
+				p.warn(g.Pos, "", "resources after the node's name", "no resources")
+			}
+		}
+		n = last
+	}
+}
+
+// keys warns of keys that are a word of another line too: the scripts would move both lines as one.
+func (p *parser) keys() {
+	lines := map[string][]int{}
+	for i, g := range p.groups {
+		for _, r := range g.Resources {
+			if l := lines[r.Word]; len(l) < 2 && !slices.Contains(l, i) {
+				lines[r.Word] = append(l, i)
+			}
+		}
+	}
+	for i, g := range p.groups {
+		for _, j := range lines[g.Key()] {
+			if j < i || j > i && p.groups[j].Key() != g.Key() {
+				p.warn(g.Resources[0].Pos, "", "a first resource that is in no other line", "%q, which names this group, is in line %d too", g.Key(), p.groups[j].Pos.Line)
+				break
+			}
+		}
+	}
 }
 
 // logicalLine returns the words of the line that begins at lines[n], and the index of its last
 // physical line. A comment is cut on the first physical line only; one that begins with "#" ends
 // there, whatever its last letter; parts joined by a backslash have no blank between them.
-func logicalLine(file string, lines []string, n int) (words []Resource, last int) {
-	first := strings.TrimSuffix(lines[n], "\r")
-	text, _, commented := strings.Cut(first, "#")
-	continued := !commented && strings.HasSuffix(text, `\`)
-	if commented && strings.HasSuffix(first, `\`) && strings.TrimLeft(text, space) != "" {
-		// The daemon skips the next line, the scripts read it as a line of its own. A line of
-		// its own it is: what runs is what the scripts say.
-		continued = false
-	}
-	type piece struct {
-		text string
-		line int
-	}
-	pieces := []piece{{text, n}}
-	for last = n; continued && last+1 < len(lines); {
-		p := &pieces[len(pieces)-1]
-		p.text = strings.TrimSuffix(p.text, `\`)
-		last++
-		next := strings.TrimSuffix(lines[last], "\r")
-		continued = strings.HasSuffix(next, `\`)
-		pieces = append(pieces, piece{next, last})
-	}
-	if continued { // a backslash at the end of the file
-		p := &pieces[len(pieces)-1]
-		p.text = strings.TrimSuffix(p.text, `\`)
-	}
+func (p *parser) logicalLine(n int) (words []Resource, last int) {
+	text, _, _ := strings.Cut(p.lines[n], "#")
 	var word []byte
-	for _, p := range pieces {
-		for i := 0; i < len(p.text); i++ {
-			if strings.IndexByte(space, p.text[i]) < 0 {
-				if len(word) == 0 {
-					words = append(words, Resource{Pos: diag.Pos{File: file, Line: p.line + 1, Col: i + 1}})
-				}
-				word = append(word, p.text[i])
-			} else if len(word) > 0 {
-				words[len(words)-1].Word, word = string(word), word[:0]
-			}
+	end := func() {
+		if len(word) > 0 {
+			words[len(words)-1].Word, word = string(word), word[:0]
 		}
 	}
-	if len(word) > 0 {
-		words[len(words)-1].Word = string(word)
+	for last = n; ; last++ {
+		more := strings.HasSuffix(text, `\`)
+		text = strings.TrimSuffix(text, `\`)
+		for i := range len(text) {
+			switch {
+			case strings.IndexByte(blanks, text[i]) >= 0:
+				end()
+				continue
+			case len(word) == 0:
+				words = append(words, Resource{Pos: p.at(last, i)})
+				if text[i] == '#' {
+					p.warn(p.at(last, i), "", "comments on lines of their own", "no comment: what follows a # in a continued line is resources")
+				}
+			}
+			word = append(word, text[i])
+		}
+		if !more || last+1 == len(p.lines) {
+			end()
+			return words, last
+		}
+		text = p.lines[last+1]
 	}
-	return words, last
+}
+
+func (p *parser) warn(pos diag.Pos, wire, want, format string, args ...any) {
+	p.note(diag.Warning, pos, wire, want, format, args...)
+}
+
+// note adds a problem. wire is the original's text with places for the file and the last argument.
+func (p *parser) note(sev diag.Severity, pos diag.Pos, wire, want, format string, args ...any) {
+	if len(p.problems) >= maxProblems {
+		p.dropped++
+		return
+	}
+	if wire != "" {
+		wire = fmt.Sprintf(wire, p.file, args[len(args)-1])
+	}
+	p.problems = append(p.problems, diag.Problem{Pos: pos, Sev: sev, Msg: fmt.Sprintf(format, args...), Want: want, Wire: wire})
 }
 
 // resource splits a word as ResourceManager's resource2script and resource2arg do.

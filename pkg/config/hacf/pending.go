@@ -1,0 +1,64 @@
+package hacf
+
+// The reasons that several rows of pending share.
+const (
+	uncompressed = "messages are sent uncompressed (compressed ones are understood)"
+	ordinary     = "the daemon runs at ordinary priority, its memory is not locked"
+	noLogd       = "lines go to the files and to syslog directly"
+	noReset      = "a dead node is not reset before its resources are taken"
+	notOpened    = "the medium is not opened"
+	noCores      = "core dumps are left to the system"
+)
+
+// pending is every directive that is understood and kept in the Config but does nothing yet, with
+// what happens instead. A row "directive=value" is for that value alone; booleans are on or off
+// there. When an effect is built its row goes; when the table is empty the table and
+// Config.Pending go.
+var pending = map[string]string{
+	"apiauth":                    "there is no client socket yet (ipfail runs inside the daemon)",
+	"compression":                uncompressed,
+	"compression_threshold":      uncompressed,
+	"conn_logd_time":             noLogd,
+	"coredumps":                  noCores,
+	"coreroot":                   noCores,
+	"failfast":                   "its program is started and watched like respawn's; its death does not reboot the machine",
+	"hbgenmethod=time":           "generations are counted in the file",
+	"mcast":                      notOpened,
+	"mcast6":                     notOpened,
+	"memreserve":                 ordinary,
+	"ping6":                      notOpened,
+	"realtime=on":                ordinary,
+	"rtprio":                     ordinary,
+	"serial":                     notOpened,
+	"stonith":                    noReset,
+	"stonith_host":               noReset,
+	"traditional_compression=on": uncompressed,
+	"ucast6":                     notOpened,
+	"use_apphbd=on":              "the daemon does not register with apphbd",
+	"use_logd=on":                noLogd,
+	"uuidfrom=nodename":          "the node's UUID comes from the file",
+	"watchdog":                   "the watchdog device is left alone",
+}
+
+// pend notes once that a directive, or this value of it, has no effect yet.
+func (p *parser) pend(d *directive, w word) {
+	value := w.text
+	if on, ok := parseBool(value); ok {
+		value = "off"
+		if on {
+			value = "on"
+		}
+	}
+	effect, ok := pending[d.name]
+	if !ok {
+		if effect, ok = pending[d.name+"="+value]; !ok {
+			return
+		}
+	}
+	for _, had := range p.cfg.Pending {
+		if had.Directive == d.name {
+			return
+		}
+	}
+	p.cfg.Pending.Warnf(w.pos, d.name, "", "not yet in effect: %s", effect)
+}
