@@ -7,6 +7,8 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -58,6 +60,7 @@ func (n *Node) CountForks() (*ForkCounter, error) {
 				return !errors.Is(rerr, unix.EAGAIN)
 			})
 			if err != nil {
+				c.drain(raw, buf)
 				return
 			}
 			if rerr != nil {
@@ -116,6 +119,22 @@ func (c *ForkCounter) seed(n *Node) error {
 	return nil
 }
 
+// drain takes the notices that are there.
+func (c *ForkCounter) drain(raw syscall.RawConn, buf []byte) {
+	err := raw.Control(func(fd uintptr) {
+		for {
+			size, _, err := unix.Recvfrom(int(fd), buf, unix.MSG_DONTWAIT)
+			if err != nil {
+				return // EAGAIN
+			}
+			c.note(buf[:size])
+		}
+	})
+	if err != nil {
+		c.err = err
+	}
+}
+
 func (c *ForkCounter) note(b []byte) {
 	ne := binary.NativeEndian
 	for len(b) >= connectorStart+32 {
@@ -139,7 +158,7 @@ func (c *ForkCounter) note(b []byte) {
 // Stop ends the count and returns it. Commands that [Node.Command] started meanwhile are not in it,
 // nor what they started.
 func (c *ForkCounter) Stop() (Forks, error) {
-	err := c.sock.Close()
+	err := c.sock.SetReadDeadline(time.Now())
 	<-c.done
-	return c.count, errors.Join(err, c.err)
+	return c.count, errors.Join(err, c.sock.Close(), c.err)
 }

@@ -41,9 +41,13 @@ func TestCapture(t *testing.T) {
 	if err := c.WritePcap(&file); err != nil {
 		t.Fatal(err)
 	}
-	dump := exec.CommandContext(ctx, "tcpdump", "-Z", "root", "-nr", "-")
+	dump := exec.CommandContext(ctx, "tcpdump", "-nr", "-")
 	dump.Stdin = &file
-	if out, err := dump.CombinedOutput(); err != nil || !strings.Contains(string(out), "UDP, length 1") {
+	out, err := dump.CombinedOutput()
+	if strings.Contains(string(out), "Couldn't change to") {
+		t.Skip("tcpdump wants to be another user, and there is none in a user namespace")
+	}
+	if err != nil || !strings.Contains(string(out), "UDP, length 1") {
 		t.Errorf("%v: %s", err, out)
 	}
 }
