@@ -24,7 +24,8 @@ type Command struct {
 	// Launch brings an instance up and returns when it runs, or, in the foreground, when it
 	// has ended.
 	Launch func(ctx context.Context, l Launch) error
-	// Local returns the instance's Server if it runs in this process, else nil. May be nil.
+	// Local, if not nil, says that instances are to run in this process, and returns that which
+	// does, or nil. supervised=yes then means nothing.
 	Local func(in Instance) *Server
 }
 
@@ -101,13 +102,15 @@ func (c *Command) log(in Instance, f File) *Log {
 	var debug, plain io.Writer
 	if c.Debug {
 		debug = c.Stderr
-	} else if f.Config.Global.Supervised {
+	} else if c.supervised(f) {
 		plain = c.Stdout
 	}
 	log := NewLog(in, debug, plain)
 	log.Use(f.Config)
 	return log
 }
+
+func (c *Command) supervised(f File) bool { return c.Local == nil && f.Config.Global.Supervised }
 
 // withoutConfig is a call whose file is not there. What runs can still be stopped.
 func (c *Command) withoutConfig(ctx context.Context, in Instance, action string, err error) int {
@@ -163,7 +166,7 @@ func (c *Command) act(ctx context.Context, action string, in Instance, f File, l
 }
 
 func (c *Command) launch(ctx context.Context, in Instance, f File, log *Log) int {
-	l := Launch{Instance: in, File: f, Log: log, Foreground: c.Debug || f.Config.Global.Supervised}
+	l := Launch{Instance: in, File: f, Log: log, Foreground: c.Debug || c.supervised(f)}
 	how := "as daemon"
 	if l.Foreground {
 		how = fmt.Sprintf("with pid: %d", os.Getpid())

@@ -18,6 +18,7 @@ import (
 // foreground, standard output or standard error. It may be used from several goroutines.
 type Log struct {
 	name  string    // CFGNAME
+	first string    // where lines go without logfile=
 	plain io.Writer // supervised=yes: standard output
 	debug io.Writer // -d: standard error
 
@@ -31,18 +32,25 @@ type Log struct {
 // NewLog makes the log of an instance; lines go to its LogFile until Use says otherwise. With
 // debug (-d) or plain (supervised=yes) set, all lines go there and nowhere else.
 func NewLog(in Instance, debug, plain io.Writer) *Log {
-	l := &Log{name: in.Name, debug: debug, plain: plain}
+	l := &Log{name: in.Name, first: in.LogFile, debug: debug, plain: plain}
 	l.open(in.LogFile)
 	return l
 }
 
+// defaultLogFile is what a configuration has that does not say.
+const defaultLogFile = "/var/log/ldirectord.log"
+
 // Use makes a configuration's logfile= the destination.
 func (l *Log) Use(c *ldirectordcf.Config) {
+	sink := c.Global.LogFile
+	if sink == defaultLogFile {
+		sink = l.first
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if c.Global.LogFile != "" && c.Global.LogFile != l.sink {
+	if sink != l.sink {
 		l.close()
-		l.open(c.Global.LogFile)
+		l.open(sink)
 	}
 }
 

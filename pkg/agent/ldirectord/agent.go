@@ -24,18 +24,27 @@ type Options struct {
 
 // Agent runs ldirectord instances. They live in [Agent.Serve], not in the calls of Run.
 type Agent struct {
-	o Options
+	o     Options
+	begun chan struct{} // closed by Serve
 
 	mu      sync.Mutex // guards what follows
 	serving context.Context
-	servers map[string]*ldirectord.Server // by pid file
+	running map[string]instance // by pid file
 	group   sync.WaitGroup
+}
+
+// instance is a server and the end of its goroutine.
+type instance struct {
+	server *ldirectord.Server
+	gone   chan struct{}
 }
 
 var _ agent.Agent = (*Agent)(nil)
 
 // New makes an Agent. It starts nothing.
-func New(o Options) *Agent { return &Agent{o: o, servers: map[string]*ldirectord.Server{}} }
+func New(o Options) *Agent {
+	return &Agent{o: o, begun: make(chan struct{}), running: map[string]instance{}}
+}
 
 // How long a start waits for the services to be in the table. The service goes on trying after
 // that, as the original does after a start that returned at once.
@@ -45,11 +54,13 @@ var errNotServing = errors.New("agent is not serving")
 
 // Serve owns the instances that Run starts until ctx ends. They then end at once, leaving table
 // and pid files as they are: an orderly end is the resource's stop. When heartbeat restarts in
-// place, the next Serve may bring back what ran before with [Agent.Resume].
+// place, the next process may bring back what ran before with [Agent.Resume]. It may be called
+// once.
 func (a *Agent) Serve(ctx context.Context) {
 	a.mu.Lock()
 	a.serving = ctx
 	a.mu.Unlock()
+	close(a.begun)
 	<-ctx.Done()
 	a.mu.Lock()
 	a.serving = nil
@@ -114,38 +125,29 @@ func (a *Agent) Resume(ctx context.Context, path string, names []string, log age
 func (a *Agent) local(in ldirectord.Instance) *ldirectord.Server {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return a.servers[in.PIDFile]
+	return a.running[in.PIDFile].server
 }
 
 // launch starts a server and waits until its services are in the table.
 func (a *Agent) launch(ctx context.Context, l ldirectord.Launch) error {
+	timeout := time.NewTimer(readyLimit)
+	defer timeout.Stop()
+	select {
+	case <-a.begun:
+	case <-timeout.C:
+		return errNotServing
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
 	ready, ended := make(chan struct{}), make(chan error, 1)
 	s := ldirectord.New(ldirectord.Options{
 		Instance: l.Instance, File: l.File, Load: a.o.Load, OpenTable: a.o.OpenTable,
 		Log:   ldirectord.NewLog(l.Instance, nil, nil),
 		Ready: func() { close(ready) },
 	})
-	a.mu.Lock()
-	serving := a.serving
-	if serving == nil {
-		a.mu.Unlock()
-		return errNotServing
+	if err := a.run(ctx, l.Instance, s, ended); err != nil {
+		return err
 	}
-	if a.servers[l.Instance.PIDFile] != nil {
-		a.mu.Unlock()
-		return ldirectord.ErrRunning
-	}
-	a.servers[l.Instance.PIDFile] = s
-	a.group.Go(func() { // ends with the server: after stop, or with Serve
-		err := s.Run(serving)
-		a.mu.Lock()
-		delete(a.servers, l.Instance.PIDFile)
-		a.mu.Unlock()
-		ended <- err
-	})
-	a.mu.Unlock()
-	timeout := time.NewTimer(readyLimit)
-	defer timeout.Stop()
 	select {
 	case <-ready:
 	case err := <-ended:
@@ -154,5 +156,44 @@ func (a *Agent) launch(ctx context.Context, l ldirectord.Launch) error {
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
+	return nil
+}
+
+// run runs s in a goroutine of its own, which ends after stop or with Serve. The server's error
+// goes to ended.
+func (a *Agent) run(ctx context.Context, in ldirectord.Instance, s *ldirectord.Server, ended chan<- error) error {
+	for {
+		a.mu.Lock()
+		before, exists := a.running[in.PIDFile]
+		if !exists {
+			break
+		}
+		a.mu.Unlock()
+		// It was told to stop and has not quite ended, or another start is under way.
+		select {
+		case <-before.gone:
+		case <-time.After(10 * time.Millisecond):
+			if pid, _ := in.Running(); pid != 0 {
+				return ldirectord.ErrRunning
+			}
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+	defer a.mu.Unlock()
+	serving := a.serving
+	if serving == nil {
+		return errNotServing
+	}
+	gone := make(chan struct{})
+	a.running[in.PIDFile] = instance{s, gone}
+	a.group.Go(func() {
+		err := s.Run(serving)
+		a.mu.Lock()
+		delete(a.running, in.PIDFile)
+		a.mu.Unlock()
+		close(gone)
+		ended <- err
+	})
 	return nil
 }
