@@ -5,7 +5,10 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"slices"
+	"strings"
 )
 
 // programDirs are the places of the originals' programs. /usr/lib64/heartbeat, where CentOS has
@@ -17,7 +20,8 @@ var programDirs = map[string][]string{
 	"usr/sbin":              {"ldirectord", "ipvsadm", "ipvsadm-save", "ipvsadm-restore", "systole"},
 }
 
-// installLinks makes an install root in which each program's name is a link to ours.
+// installLinks makes an install root in which each name of a program that ours is links to it. ipfail
+// is in the heartbeat process, but ha.cf names it and its file has to be there.
 func installLinks(program, root string) error {
 	if program == "" {
 		return errors.New("no program given (HostsOptions.Systole)")
@@ -26,11 +30,19 @@ func installLinks(program, root string) error {
 	if err := copyFile(program, filepath.Join(root, home), 0o755); err != nil {
 		return err
 	}
+	out, err := exec.Command(program, "programs").Output()
+	if err != nil {
+		return fmt.Errorf("%s programs: %w", program, err)
+	}
+	have := append(strings.Fields(string(out)), "ipfail", "systole")
 	for _, dir := range sortedKeys(programDirs) {
 		if err := os.MkdirAll(filepath.Join(root, dir), 0o755); err != nil {
 			return err
 		}
 		for _, name := range programDirs[dir] {
+			if !slices.Contains(have, name) {
+				continue
+			}
 			if err := os.Symlink("/"+home, filepath.Join(root, dir, name)); err != nil {
 				return err
 			}
