@@ -178,9 +178,10 @@ func (h *Hosts) director(name string, addr netip.Addr, cross byte, impl Impl, ro
 	}
 	d := &Director{Impl: impl, env: slices.Clone(o.Env), WebHost: &WebHost{Node: nd, nginx: o.Nginx, pages: map[string]string{"/": SorryPage + "\n"}}}
 	if h.Userspace {
-		// The forwarder itself listens on the virtual address.
-		d.only = []netip.Addr{netip.MustParseAddr("127.0.0.1"), addr}
+		// Our forwarder itself listens on the virtual address. Behind an original's stand-in for
+		// ipvsadm nobody forwards: its own web server answers there.
 		if impl == Ours {
+			d.only = []netip.Addr{netip.MustParseAddr("127.0.0.1"), addr}
 			d.env = append(d.env, "SYSTOLE_IPVS=userspace")
 		} else if err := nd.WriteFile("/usr/sbin/ipvsadm", []byte(standinIPVSAdm), 0o755); err != nil {
 			return nil, err
