@@ -11,7 +11,8 @@ import (
 
 const (
 	rotationCheck = time.Second            // the original looks every 60 s; sooner loses fewer lines to the old file
-	writeLimit    = 200 * time.Millisecond // for a log "file" that is a pipe nobody reads
+	writeLimit    = 200 * time.Millisecond // for a log "file" that is a pipe nobody reads,
+	stuckPause    = 5 * time.Second        // after which it is left alone for a while
 	complainEvery = time.Minute
 )
 
@@ -25,6 +26,7 @@ type file struct {
 	complain func(text string) // tells syslogd that the file cannot be opened
 
 	f          *os.File
+	stuck      time.Time // until then nothing is written
 	checked    time.Time
 	complained time.Time
 }
@@ -33,11 +35,13 @@ type file struct {
 // this destination only, as in the original.
 func (f *file) Write(p []byte) (int, error) {
 	f.followRotation()
-	if f.f == nil && !f.open() {
+	if f.f == nil && !f.open() || time.Now().Before(f.stuck) {
 		return len(p), nil
 	}
 	_ = f.f.SetWriteDeadline(time.Now().Add(writeLimit)) // an error says that it is a regular file
-	_, _ = f.f.Write(p)
+	if _, err := f.f.Write(p); errors.Is(err, os.ErrDeadlineExceeded) {
+		f.stuck = time.Now().Add(stuckPause)
+	}
 	return len(p), nil
 }
 

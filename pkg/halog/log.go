@@ -253,13 +253,17 @@ func (l *Log) write(r Record) {
 	}
 }
 
-// drain writes what is queued, in order, and reports whether there was anything.
-func (l *Log) drain() bool {
+// drain writes what is queued, in order; with last set, lines that come later are not queued any
+// more.
+func (l *Log) drain(last bool) {
 	l.writing.Lock()
 	defer l.writing.Unlock()
 	l.mu.Lock()
 	batch, dropped := l.queue, l.dropped
 	l.queue, l.dropped = nil, 0
+	if last {
+		l.running = false
+	}
 	l.mu.Unlock()
 	for _, r := range batch {
 		l.write(r)
@@ -270,7 +274,6 @@ func (l *Log) drain() bool {
 			Text: fmt.Sprintf("cl_log: %d messages were dropped : the log was too slow", dropped),
 		})
 	}
-	return len(batch) > 0
 }
 
 // Run writes queued lines until ctx ends, and then what is left of them. While it runs, writing a
@@ -282,21 +285,11 @@ func (l *Log) Run(ctx context.Context) {
 	for {
 		select {
 		case <-l.wake:
-			l.drain()
-			continue
+			l.drain(false)
 		case <-ctx.Done():
-		}
-		break
-	}
-	for {
-		l.drain()
-		l.mu.Lock()
-		if len(l.queue) == 0 {
-			l.running = false
-			l.mu.Unlock()
+			l.drain(true)
 			return
 		}
-		l.mu.Unlock()
 	}
 }
 
@@ -304,7 +297,7 @@ func (l *Log) Run(ctx context.Context) {
 func (l *Log) Flush(limit time.Duration) {
 	done := make(chan struct{})
 	go func() { // ends with the write that it waits for
-		l.drain()
+		l.drain(false)
 		close(done)
 	}()
 	t := time.NewTimer(limit)
@@ -327,7 +320,7 @@ func (l *Log) Reopen() {
 // Close writes what is queued and closes files and syslog. A Log that is written to afterwards
 // opens them again.
 func (l *Log) Close() {
-	l.drain()
+	l.drain(false)
 	l.Reopen()
 	l.writing.Lock()
 	defer l.writing.Unlock()

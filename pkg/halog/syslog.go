@@ -1,7 +1,9 @@
 package halog
 
 import (
+	"errors"
 	"net"
+	"os"
 	"strconv"
 	"time"
 )
@@ -12,6 +14,7 @@ const syslogLimit = 100 * time.Millisecond
 type syslogd struct {
 	address string
 	conn    net.Conn
+	stuck   time.Time // until then nothing is sent
 }
 
 // syslogLine puts priority and date before the text of f.
@@ -28,6 +31,9 @@ func syslogLine(facility Facility, f Formatter) Formatter {
 // Write is io.Writer for one message. It never fails and never waits long: with no daemon there,
 // or one that does not read, the message is lost.
 func (s *syslogd) Write(p []byte) (int, error) {
+	if time.Now().Before(s.stuck) {
+		return len(p), nil
+	}
 	for range 2 { // the second time after the daemon was restarted
 		if s.conn == nil {
 			conn, err := net.DialTimeout("unixgram", s.address, syslogLimit)
@@ -45,7 +51,8 @@ func (s *syslogd) Write(p []byte) (int, error) {
 			break
 		}
 		s.close()
-		if e, ok := err.(net.Error); ok && e.Timeout() {
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			s.stuck = time.Now().Add(stuckPause)
 			break
 		}
 	}
