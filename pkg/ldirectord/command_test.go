@@ -262,6 +262,11 @@ func TestStopTellsAnOriginal(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		for { // the kernel has let StartProcess go on a moment before there is a command line
+			if text, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", child.Pid)); err != nil || len(text) > 0 {
+				break
+			}
+		}
 		if err := os.WriteFile(b.in.PIDFile, fmt.Appendf(nil, "%d\n", child.Pid), 0o644); err != nil {
 			t.Fatal(err)
 		}

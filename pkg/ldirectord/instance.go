@@ -1,7 +1,6 @@
 package ldirectord
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -39,12 +38,15 @@ type Instance struct {
 	LogFile string // used until a configuration names one
 }
 
-// ErrNoConfig is what [Paths.Find] returns when there is no such file.
-var ErrNoConfig = errors.New("not found")
+// NoConfig is what [Paths.Find] returns when there is no such file.
+type NoConfig struct{ Name string }
+
+// Error is the original's text.
+func (e *NoConfig) Error() string { return "Config file " + e.Name + " not found" }
 
 // Find says which instance a configuration name means: the file is looked for in HaDir, in
 // HaDir/conf, and as it is. An empty name is the default, ldirectord.cf. Without such a file
-// the Instance has its other names all the same, and the error is ErrNoConfig.
+// the Instance has its other names all the same, and the error is a *NoConfig.
 func (p Paths) Find(name string) (Instance, error) {
 	in := Instance{Name: "ldirectord", LogFile: p.LogFile}
 	if name == "" {
@@ -65,5 +67,5 @@ func (p Paths) Find(name string) (Instance, error) {
 		}
 		return in, nil
 	}
-	return in, fmt.Errorf("Config file %s %w", name, ErrNoConfig) //nolint:staticcheck // the original's text
+	return in, &NoConfig{name}
 }

@@ -21,6 +21,7 @@ type Log struct {
 	first string    // where lines go without logfile=
 	plain io.Writer // supervised=yes: standard output
 	debug io.Writer // -d: standard error
+	local string    // the syslog socket, if not the usual one
 
 	mu   sync.Mutex
 	sink string // logfile= of out
@@ -56,7 +57,7 @@ func (l *Log) Use(c *ldirectordcf.Config) {
 
 func (l *Log) open(sink string) {
 	l.sink = sink
-	c := halog.Config{Entity: "ldirectord", Format: l.fileFormat, SyslogFormat: syslogFormat}
+	c := halog.Config{Entity: "ldirectord", Format: l.fileFormat, SyslogFormat: syslogFormat, SyslogAddress: l.local}
 	if strings.HasPrefix(sink, "/") {
 		c.LogFile = sink
 	} else {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -79,12 +80,30 @@ type pidFile struct {
 // ErrRunning is what [Server.Run] returns when the instance runs already.
 var ErrRunning = errors.New("already running")
 
+// pidFileError is a pid file that cannot be made.
+type pidFileError struct {
+	path  string
+	cause error
+}
+
+// Error is the original's text and the cause.
+func (e *pidFileError) Error() string {
+	cause := e.cause
+	if p := new(fs.PathError); errors.As(cause, &p) {
+		cause = p.Err
+	}
+	return "Can not open " + e.path + ": " + cause.Error()
+}
+
+// Unwrap gives the errno.
+func (e *pidFileError) Unwrap() error { return e.cause }
+
 // lockPIDFile writes this process's pid, replacing a stale file.
 func (in Instance) lockPIDFile() (*pidFile, error) {
 	for {
 		f, err := os.OpenFile(in.PIDFile, os.O_RDWR|os.O_CREATE, 0o644)
 		if err != nil {
-			return nil, fmt.Errorf("open pid file: %w", err)
+			return nil, &pidFileError{in.PIDFile, err}
 		}
 		lock := unix.Flock_t{Type: unix.F_WRLCK, Whence: io.SeekStart}
 		if err := unix.FcntlFlock(f.Fd(), unix.F_OFD_SETLK, &lock); err != nil {

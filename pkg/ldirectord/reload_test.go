@@ -34,7 +34,7 @@ func TestAutoreload(t *testing.T) {
 		if err := os.Truncate(b.in.Path, 0); err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(watchInterval)
+		time.Sleep(watchInterval / 2)
 		b.write(oneReal + "    checktimeout=never\n")
 		time.Sleep(3 * time.Second)
 		b.expect("tcp:10.0.0.1:80 10.0.0.2:80*3")

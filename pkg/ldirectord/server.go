@@ -3,6 +3,7 @@ package ldirectord
 import (
 	"context"
 	"fmt"
+	"os"
 	"sync"
 	"time"
 
@@ -80,8 +81,8 @@ func (s *Server) Run(ctx context.Context) error {
 			}
 		}()
 		if control, err = listenControl(s.o.Instance.Socket, s.command); err != nil {
-			stopped = true // nothing was begun
-			return err
+			// Signals still work, and so does everything else.
+			s.o.Log.Printf("Warning [%d]: no control socket: %v", os.Getpid(), err)
 		}
 	}
 	ctx, cancel := context.WithCancel(ctx)

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -365,7 +366,6 @@ func TestCheckerPanics(t *testing.T) {
 type brokenTable struct {
 	ipvs.Table
 	snapshot func() error // what Snapshot says first
-	opened   *int
 }
 
 func (t brokenTable) Snapshot(ctx context.Context) ([]ipvs.Entry, error) {
@@ -375,11 +375,11 @@ func (t brokenTable) Snapshot(ctx context.Context) ([]ipvs.Entry, error) {
 	return t.Table.Snapshot(ctx)
 }
 
-func (b *bench) breakTable(snapshot func() error) *int {
-	opened := 0
+func (b *bench) breakTable(snapshot func() error) *atomic.Int64 {
+	var opened atomic.Int64
 	b.change = func(o *Options) {
 		o.OpenTable = func() (ipvs.Table, error) {
-			opened++
+			opened.Add(1)
 			return brokenTable{Table: unclosed{b.table}, snapshot: snapshot}, nil
 		}
 	}
@@ -392,18 +392,16 @@ func TestOwnFailure(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, twoReals)
 		b.farm.set(up, "10.0.0.2:80", "10.0.0.3:80")
-		failing := false
+		var failing atomic.Bool
 		b.breakTable(func() error {
-			if failing {
-				failing = false
+			if failing.Swap(false) {
 				panic("surprise")
 			}
 			return nil
 		})
 		b.start()
 		time.Sleep(2500 * time.Millisecond)
-		synctest.Wait()
-		failing = true
+		failing.Store(true)
 		time.Sleep(5 * time.Second)
 		b.expect("tcp:10.0.0.1:80 10.0.0.2:80*3 10.0.0.3:80*1")
 		if b.logged("ERROR: ldirectord failed: surprise") != 1 || b.logged("Deleted real") != 0 {
@@ -418,24 +416,24 @@ func TestTableComesBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, twoReals)
 		b.farm.set(up, "10.0.0.2:80")
-		gone := true
+		var gone atomic.Bool
+		gone.Store(true)
 		opened := b.breakTable(func() error {
-			if gone {
+			if gone.Load() {
 				return errors.New("family IPVS: no such file or directory")
 			}
 			return nil
 		})
 		b.start()
 		time.Sleep(10 * time.Second)
-		synctest.Wait()
-		gone = false
+		gone.Store(false)
 		time.Sleep(2 * time.Second)
 		b.expect("tcp:10.0.0.1:80 10.0.0.2:80*3")
 		if n := b.logged("Failed to read the table: family IPVS: no such file or directory"); n != 1 {
 			t.Errorf("said %d times:\n%s", n, b.out)
 		}
-		if *opened < 3 {
-			t.Errorf("opened %d times", *opened)
+		if n := opened.Load(); n < 3 {
+			t.Errorf("opened %d times", n)
 		}
 		b.stop()
 	})

@@ -3,7 +3,6 @@ package ldirectord_test
 import (
 	"context"
 	"fmt"
-	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -277,22 +276,27 @@ func TestNotServing(t *testing.T) {
 	}
 }
 
-// TestStartFails has the control socket's place taken by a directory.
+// TestStartFails has the pid file's place taken by a directory.
 func TestStartFails(t *testing.T) {
 	h := newHeartbeat(t)
-	blocker := filepath.Join(h.root, "var/run/ldirectord.ldirectord.sock")
-	if err := os.MkdirAll(filepath.Join(blocker, "x"), 0o755); err != nil {
+	if err := os.MkdirAll(filepath.Join(h.root, "var/run/ldirectord.ldirectord.pid/x"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	outcome, printed := h.call(agent.Start)
-	if outcome != "1 0 " || !strings.Contains(printed, "listen on control socket") {
-		t.Errorf("start: %q %q", outcome, printed)
-	}
-	if _, err := net.Dial("unix", blocker); err == nil {
-		t.Error("somebody listens")
-	}
+	h.expect("1 0 ", "Can not open /var/run/ldirectord.ldirectord.pid: is a directory\n", agent.Start)
 	if len(h.entries()) != 0 {
 		t.Errorf("the table was touched: %v", h.entries())
 	}
+	h.expect(stopped, "", agent.Status)
+}
+
+// TestNoSocket has the control socket's place taken: the resource works all the same.
+func TestNoSocket(t *testing.T) {
+	h := newHeartbeat(t)
+	if err := os.MkdirAll(filepath.Join(h.root, "var/run/ldirectord.ldirectord.sock/x"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	h.expect("0 0 ", "", agent.Start)
+	h.expect("0 1 ", running, agent.Status)
+	h.expect("0 0 ", "", agent.Stop)
 	h.expect(stopped, "", agent.Status)
 }
