@@ -152,7 +152,8 @@ func benchTakeover(t *testing.T, impl lab.Impl, fs *figures) {
 
 	// It is stopped.
 	waitFor(t, 30*time.Second, "the pair is at rest", func() bool {
-		return strings.Contains(h.Master.Log()[strings.LastIndex(h.Master.Log(), "Standby resource acquisition done"):], "remote resource transition completed.")
+		_, after, done := strings.Cut(h.Master.Log(), "Standby resource acquisition done")
+		return done && strings.Contains(after, "remote resource transition completed.")
 	})
 	time.Sleep(6 * time.Second) // ipfail's delayed giveup of what is not held
 	begin = time.Now()

@@ -103,14 +103,17 @@ func (s *story) tell() error {
 		},
 		{"requests are spread", func() error { return nil }, func() bool { return true }, time.Second, 2 * time.Second},
 		{"rs-204's web server dies", h.Real[0].StopWeb, func() bool { return s.only("rs-205") }, 15 * time.Second, time.Second},
-		{"rs-204 returns", h.Real[0].StartWeb, func() bool { return s.answered("rs-204", "rs-205") }, 15 * time.Second, time.Second},
+		// Persistence (600 s) keeps clients where they are: it is the table that shows the return.
+		{"rs-204 returns", h.Real[0].StartWeb, func() bool { return s.listed("172.16.60.204:80") }, 15 * time.Second, time.Second},
 		{
 			"both real servers die", func() error { return errors.Join(h.Real[0].StopWeb(), h.Real[1].StopWeb()) },
 			func() bool { return s.only("sorry page") }, 15 * time.Second, time.Second,
 		},
 		{
 			"both return", func() error { return errors.Join(h.Real[0].StartWeb(), h.Real[1].StartWeb()) },
-			func() bool { return s.answered("rs-204", "rs-205") && !s.answered("sorry page") }, 15 * time.Second, time.Second,
+			func() bool {
+				return s.listed("172.16.60.204:80") && s.listed("172.16.60.205:80") && s.recent() && !s.answered("sorry page")
+			}, 15 * time.Second, time.Second,
 		},
 		{
 			"ha-master is stopped", func() error { return s.stop(h.Master) },
@@ -118,7 +121,8 @@ func (s *story) tell() error {
 		},
 		{
 			"ha-master starts and takes back", func() error { return s.start(h.Master) },
-			func() bool { return h.Master.HoldsVIP() && !h.Slave.HoldsVIP() && s.recent() }, 40 * time.Second, time.Second,
+			// For its first five seconds a node asks for two more seconds of patience (its deadtime is 7).
+			func() bool { return h.Master.HoldsVIP() && !h.Slave.HoldsVIP() && s.recent() }, 40 * time.Second, 5 * time.Second,
 		},
 		{
 			"ha-master loses power", h.Master.PowerOff,
@@ -136,7 +140,7 @@ func (s *story) tell() error {
 }
 
 func (s *story) play(i int, begin time.Time, st step) error {
-	s.printf("\n[%5.1f s] %d. %s\n", time.Since(s.begun).Seconds(), i+1, strings.ToUpper(st.name[:1])+st.name[1:])
+	s.printf("\n[%5.1f s] %d. %s\n", time.Since(s.begun).Seconds(), i+1, st.name)
 	acted := time.Now()
 	if err := st.act(); err != nil {
 		return fmt.Errorf("%s: %w", st.name, err)
@@ -265,6 +269,17 @@ func (s *story) answered(names ...string) bool {
 		}
 	}
 	return true
+}
+
+// listed tells whether the table of the director that holds the address has that real server.
+func (s *story) listed(real string) bool {
+	for _, d := range []*lab.Director{s.hosts.Master, s.hosts.Slave} {
+		if d.HoldsVIP() {
+			out, err := d.Exec(s.ctx, "ipvsadm", "-Ln")
+			return err == nil && strings.Contains(out.Stdout, real)
+		}
+	}
+	return false
 }
 
 // only tells whether nobody else has answered lately.
