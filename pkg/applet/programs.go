@@ -11,5 +11,10 @@ func programs() []program {
 		ipvsadmProgram,
 		ipvsadmSaveProgram,
 		ipvsadmRestoreProgram,
+		standbyProgram,
+		takeoverProgram,
+		resourceManagerProgram,
+		reqResourceProgram,
+		machDownProgram,
 	}
 }

@@ -1,6 +1,7 @@
 package resource
 
 import (
+	"context"
 	"os"
 	"slices"
 	"strings"
@@ -167,14 +168,28 @@ func (j *job) hbTakeover(script) int {
 	case "foreign":
 		what = "local"
 	}
-	j.say = append(j.say, j.standby(what))
+	j.say = append(j.say, j.Standby(what))
 	return 0
 }
 
-// standby is `hb_standby WHAT`: it says so in the log, and the message that asks for it.
-func (m *Manager) standby(what string) []byte {
+// Standby is `hb_standby WHAT`: it says so in the log, and gives the message that asks for it. what
+// is all, local or foreign, as seen from this node.
+func (m *Manager) Standby(what string) []byte {
 	m.script("hb_standby").log("Going standby [%s].", what)
 	return message(field{"t", "ask_resources"}, field{"rsc_hold", what}, field{"info", "me"})
+}
+
+// Takeover is `hb_takeover WHAT`: the message that asks the other node for all, local (our own),
+// foreign or failback.
+func Takeover(what string) []byte {
+	return message(field{"t", "hb_takeover"}, field{"rsc_hold", what})
+}
+
+// MachDown is `mach_down NODE` and gives the messages that it says. env is as in cluster.Call.
+func (m *Manager) MachDown(ctx context.Context, node string, env []string) [][]byte {
+	j := &job{Manager: m, ctx: ctx, env: env}
+	j.machDown(node)
+	return j.say
 }
 
 // reqResource is `req_resource KEY`: it asks for a group of our own unless that is here. With

@@ -28,6 +28,8 @@ type Options struct {
 	// Say sends a message to the cluster outside of a call, as hb_standby does: the standby that
 	// follows a failed start. The text is as in cluster.Said.
 	Say func(text []byte)
+	// Later, if set, has hb_standby run after a time, for a program that does not stay for Run.
+	Later func(after time.Duration, what string)
 
 	StopRetries   int           // 0: HA_STOPRETRYMAX of Env, else 10; negative: for ever
 	RetryDelay    time.Duration // between failed stops; 0: 1 s
@@ -50,12 +52,11 @@ const (
 
 // Paths are the places of scripts. Empty fields have the usual values, given here.
 type Paths struct {
-	HaDir      string // /etc/ha.d; harc and rc.d are in it
-	ResourceD  string // HA_RESOURCEDIR of Env, else resource.d in HaDir
-	InitD      string // /etc/init.d
-	Programs   string // /usr/share/heartbeat: ResourceManager, mach_down, req_resource as log lines name them
-	HaBin      string // /usr/libexec/heartbeat
-	WorkingDir string // for nobody: Script knows its own
+	HaDir     string // /etc/ha.d; harc and rc.d are in it
+	ResourceD string // HA_RESOURCEDIR of Env, else resource.d in HaDir
+	InitD     string // /etc/init.d
+	Programs  string // /usr/share/heartbeat: ResourceManager, mach_down, req_resource as log lines name them
+	HaBin     string // /usr/libexec/heartbeat
 }
 
 // Manager takes and gives up resource groups.
@@ -130,7 +131,7 @@ func (m *Manager) Run(ctx context.Context) {
 		}
 		due, next := m.dueStandbys(time.Now())
 		for _, what := range due {
-			if text := m.standby(what); m.o.Say != nil {
+			if text := m.Standby(what); m.o.Say != nil {
 				m.o.Say(text)
 			}
 		}
@@ -160,6 +161,10 @@ func (m *Manager) dueStandbys(now time.Time) (due []string, next time.Time) {
 
 // standbyLater has Run ask for a standby.
 func (m *Manager) standbyLater(after time.Duration, what string) {
+	if m.o.Later != nil {
+		m.o.Later(after, what)
+		return
+	}
 	m.mu.Lock()
 	m.standbys = append(m.standbys, standby{time.Now().Add(after), what})
 	m.mu.Unlock()

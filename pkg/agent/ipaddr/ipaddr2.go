@@ -187,7 +187,11 @@ func (x *ipaddr2) leaveLoopback(ip netip.Addr) {
 		return
 	}
 	x.log("INFO: Removing conflicting loopback lo.")
-	if err := os.WriteFile(x.loopbackFile(ip), []byte(ip.String()+" 32 255.255.255.255 lo\n"), 0o644); err != nil {
+	err := os.MkdirAll(x.o.StateDir, 0o755|os.ModeSticky)
+	if err == nil {
+		err = os.WriteFile(x.loopbackFile(ip), []byte(ip.String()+" 32 255.255.255.255 lo\n"), 0o644)
+	}
+	if err != nil {
 		x.log("ERROR: Could not save conflicting loopback lo. it will not be restored.")
 	}
 	if err := x.o.Host.DelAddr("lo", a.Prefix); err != nil {
