@@ -39,6 +39,7 @@ type Result struct {
 	Monitor string        // the original's text for the monitorfile; empty means "-"
 	Took    time.Duration // wall time of the probe
 	Trace   []string      // transcript of a failed probe, for status --verbose
+	Stack   string        // of a checker that panicked, for the log; else empty
 }
 
 // Checker probes one kind of service. Check returns by ctx's deadline whatever the server does,

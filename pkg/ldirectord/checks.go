@@ -83,14 +83,15 @@ func (c *checks) start(a director.StartCheck) {
 // guard keeps a checker's panic in; it counts as a failed check, and is logged once a service.
 func (c *checks) guard(ctx context.Context, checker check.Checker, spec check.Spec) (r check.Result) {
 	defer func() {
-		p := recover()
-		if p == nil {
+		if p := recover(); p != nil {
+			r = check.Result{Reason: fmt.Sprintf("checker failed: %v", p), Stack: string(debug.Stack())}
+		}
+		if r.Stack == "" {
 			return
 		}
 		if _, told := c.told.LoadOrStore(spec.Service, true); !told {
-			c.log.Printf("ERROR: check %s of %s failed: %v\n%s", spec.Service, spec.Addr, p, debug.Stack())
+			c.log.Printf("ERROR: check %s of %s: %s\n%s", spec.Service, spec.Addr, r.Reason, r.Stack)
 		}
-		r = check.Result{Reason: fmt.Sprintf("checker failed: %v", p)}
 	}()
 	return checker.Check(ctx, spec)
 }

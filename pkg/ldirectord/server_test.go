@@ -355,7 +355,7 @@ func TestCheckerPanics(t *testing.T) {
 		b.farm.set(func(context.Context) check.Result { panic("surprise") }, "10.0.0.3:80")
 		time.Sleep(2 * time.Second)
 		b.expect("tcp:10.0.0.1:80 10.0.0.2:80*3")
-		if b.logged("ERROR: check http of 10.0.0.3:80 failed: surprise") != 1 || !strings.Contains(b.out.String(), "server_test.go") {
+		if b.logged("ERROR: check http of 10.0.0.3:80: checker failed: surprise") != 1 || !strings.Contains(b.out.String(), "server_test.go") {
 			t.Errorf("the log does not say once what happened and where:\n%s", b.out)
 		}
 		b.stop()
