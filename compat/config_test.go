@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io/fs"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -131,6 +132,57 @@ func TestHaresourcesRecords(t *testing.T) {
 		}
 		return problems, scripts
 	})
+}
+
+// TestHaCfLines holds what systole show prints against what was read: the same file again.
+func TestHaCfLines(t *testing.T) {
+	read := func(text string) (*hacf.Config, error) {
+		c, problems := hacf.Parse("ha.cf", []byte(text), recordedHost())
+		return c, problems.Err()
+	}
+	meaning := func(c hacf.Config) hacf.Config {
+		c.Params, c.Pending = nil, nil
+		c.Nodes, c.Media, c.Clients, c.APIAuth = slices.Clone(c.Nodes), slices.Clone(c.Media), slices.Clone(c.Clients), slices.Clone(c.APIAuth)
+		for i := range c.Nodes {
+			c.Nodes[i].Pos = diag.Pos{}
+		}
+		for i := range c.Media {
+			c.Media[i].Pos = diag.Pos{}
+		}
+		for i := range c.Clients {
+			c.Clients[i].Pos = diag.Pos{}
+		}
+		for i := range c.APIAuth {
+			c.APIAuth[i].Pos = diag.Pos{}
+		}
+		if c.Stonith != nil {
+			s := *c.Stonith
+			s.Pos = diag.Pos{}
+			c.Stonith = &s
+		}
+		return c
+	}
+	tried := 0
+	for _, c := range readConfRecord(t, filepath.Join(confDir, "ha.cf.txt")).cases() {
+		first, err := read(c.text(haCfBase))
+		if err != nil {
+			continue
+		}
+		tried++
+		var text strings.Builder
+		for _, l := range first.Lines() {
+			text.WriteString(l.Directive + " " + l.Value + "\n")
+		}
+		again, err := read(text.String())
+		if err != nil {
+			t.Errorf("%s: %v\n%s", c.name(), err, text.String())
+		} else if a, b := meaning(*first), meaning(*again); !reflect.DeepEqual(a, b) {
+			t.Errorf("%s: read\n%+v\nagain\n%+v", c.name(), a, b)
+		}
+	}
+	if tried < 100 {
+		t.Errorf("only %d files", tried)
+	}
 }
 
 // compare holds a parser against a record: the same verdict, the same lines for the log, and what

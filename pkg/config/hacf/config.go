@@ -63,7 +63,10 @@ type Config struct {
 }
 
 // Param is a recorded parameter.
-type Param struct{ Name, Value string }
+type Param struct {
+	Name, Value string
+	Default     bool // the file does not give it
+}
 
 // Param returns a recorded parameter's value; ok is false for one that was not recorded.
 func (c *Config) Param(name string) (value string, ok bool) {

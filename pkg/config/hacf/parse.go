@@ -2,6 +2,7 @@ package hacf
 
 import (
 	"fmt"
+	"maps"
 	"strings"
 
 	"github.com/systole-ha/systole/pkg/diag"
@@ -60,11 +61,13 @@ func Parse(file string, text []byte, host Host) (*Config, diag.List) {
 		n++
 		p.line(n, line)
 	}
+	given := maps.Clone(p.recorded)
 	p.defaults()
 	p.semantics()
 	for _, d := range directives {
 		if v, ok := p.recorded[d.name]; ok {
-			p.cfg.Params = append(p.cfg.Params, Param{d.name, v})
+			_, told := given[d.name]
+			p.cfg.Params = append(p.cfg.Params, Param{d.name, v, !told})
 		}
 	}
 	if p.dropped > 0 {

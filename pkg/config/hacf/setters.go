@@ -7,15 +7,6 @@ import (
 	"time"
 )
 
-func setWarntime(p *parser, d *directive, w word) {
-	t, ok := parseTime(w.text)
-	if !ok || t <= 0 {
-		p.fail(w.pos, d.name, "seconds, or a number with ms", "", "bad duration %q", w.text)
-		return
-	}
-	p.cfg.Warntime, p.warntime = t, true
-}
-
 func setWatchdog(p *parser, d *directive, w word) {
 	if p.cfg.Watchdog != "" {
 		p.fail(w.pos, d.name, "one device", "", "given more than once")
@@ -186,6 +177,10 @@ func setAutojoin(p *parser, d *directive, w word) {
 		p.fail(w.pos, d.name, "none", fmt.Sprintf("Invalid autojoin directive [%s]", w.text), "bad value %q", w.text)
 	}
 }
+
+// setQuorumServer overwrites the cluster's name, as the original's does; nobody asks a quorum server
+// in haresources mode.
+func setQuorumServer(p *parser, _ *directive, w word) { p.cfg.Cluster = w.text }
 
 func setEnv(p *parser, d *directive, w word) {
 	name, value, _ := strings.Cut(w.text, "=")

@@ -1,0 +1,91 @@
+package hacf
+
+import (
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Line is one directive with its value, in the grammar of ha.cf.
+type Line struct {
+	Directive, Value string
+	Default          bool // the file does not say it
+}
+
+// Lines says a Config in the grammar of ha.cf: a file of these lines means the same, with every
+// default filled in.
+func (c *Config) Lines() []Line {
+	var list []Line
+	add := func(directive string, words ...string) {
+		list = append(list, Line{Directive: directive, Value: strings.TrimRight(strings.Join(words, " "), " ")})
+	}
+	for _, d := range directives {
+		if d.get == nil {
+			continue
+		}
+		text, isDefault := d.get(c), true
+		for _, p := range c.Params {
+			if p.Name == d.name {
+				isDefault = p.Default
+			}
+		}
+		if text != "" {
+			list = append(list, Line{d.name, text, isDefault && d.record})
+		}
+	}
+	for _, e := range c.Env {
+		add("env", e)
+	}
+	for _, n := range c.Nodes {
+		add("node", n.Name)
+	}
+	port := 0
+	for _, m := range c.Media {
+		if m.Port != 0 && m.Port != port {
+			port = m.Port
+			add("udpport", strconv.Itoa(port))
+		}
+		add(m.Kind, append([]string{m.Name}, m.Args...)...)
+	}
+	if c.UDPPort != port {
+		add("udpport", strconv.Itoa(c.UDPPort))
+	}
+	if s := c.Stonith; s != nil && s.Config != "" {
+		add("stonith", s.Type, s.Config)
+	} else if s != nil {
+		add("stonith_host", "*", s.Type, s.Params)
+	}
+	for _, a := range c.APIAuth {
+		words := []string{a.Client}
+		if a.UIDs != nil || a.GIDs == nil {
+			words = append(words, "uid="+strings.Join(a.UIDs, ","))
+		}
+		if a.GIDs != nil {
+			words = append(words, "gid="+strings.Join(a.GIDs, ","))
+		}
+		add("apiauth", words...)
+	}
+	for _, cl := range c.Clients {
+		if cl.Failfast {
+			add("failfast", cl.User, cl.Command)
+		} else {
+			add("respawn", cl.User, cl.Command)
+		}
+	}
+	return list
+}
+
+// seconds writes a time as ha.cf has it.
+func seconds(d time.Duration) string {
+	if d%time.Second != 0 {
+		return millis(d)
+	}
+	return strconv.FormatInt(int64(d/time.Second), 10)
+}
+
+func onOff(b bool) string {
+	if b {
+		return "on"
+	}
+	return "off"
+}
