@@ -9,9 +9,18 @@ import (
 // SpecOf says how the real server r of v is probed: by its service for checktype=negotiate and
 // the first step of a combined one, else by the checktype. A connect check of a udp service is
 // a ping, as in the original.
+//
+// A service that has no checker yet is probed by a connect, over udp by a ping.
 func SpecOf(v *ldirectordcf.Virtual, r *ldirectordcf.Real) Spec {
+	service := v.CheckedAs()
+	if _, ok := checkers[service]; !ok {
+		service = "connect"
+		if v.Protocol == "udp" {
+			service = "ping"
+		}
+	}
 	return Spec{
-		Service:        v.CheckedAs(),
+		Service:        service,
 		Addr:           netip.AddrPortFrom(r.Addr.Addr(), r.CheckPort),
 		Proto:          v.Protocol,
 		VirtualHost:    v.VirtualHost,
@@ -33,10 +42,13 @@ func SpecOf(v *ldirectordcf.Virtual, r *ldirectordcf.Real) Spec {
 	}
 }
 
-// AsConnect turns the probe of a combined check into its connect step. timeout is the
-// service's checktimeout.
+// AsConnect turns the probe of a combined check into its connect step. Over udp that is a
+// connect that no server can fail, as in the original.
 func (s Spec) AsConnect(v *ldirectordcf.Virtual) Spec {
 	s.Service = "connect"
+	if s.Proto == "udp" {
+		s.Service = "none"
+	}
 	s.Timeout = v.CheckTimeout
 	return s
 }

@@ -99,10 +99,11 @@ func toRune(b byte) rune {
 	return highByte + rune(b)
 }
 
-func runes(text []byte) []rune {
-	out := make([]rune, len(text))
-	for i, b := range text {
-		out[i] = toRune(b)
+func runes(text []byte) []rune { return appendRunes(make([]rune, 0, len(text)), text) }
+
+func appendRunes(out []rune, text []byte) []rune {
+	for _, b := range text {
+		out = append(out, toRune(b))
 	}
 	return out
 }

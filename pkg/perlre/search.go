@@ -19,7 +19,8 @@ const (
 type Search struct {
 	re      *Regexp
 	held    []byte
-	dropped bool // text before held is gone
+	text    []rune // held as the engine sees it; kept for the next window
+	dropped bool   // text before held is gone
 	found   bool
 }
 
@@ -68,8 +69,11 @@ func (s *Search) look(limit time.Duration, complete bool) error {
 		s.found = bytes.Contains(s.held, s.re.literal)
 		return nil
 	}
-	text := runes(s.held)
-	from := 0
+	if s.text == nil {
+		s.text = make([]rune, 0, window)
+	}
+	s.text = appendRunes(s.text[:0], s.held)
+	text, from := s.text, 0
 	if s.dropped {
 		from = context
 	}

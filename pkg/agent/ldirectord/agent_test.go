@@ -19,7 +19,10 @@ import (
 	"github.com/systole-ha/systole/pkg/ldirectord"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// The regular expressions of receive= keep a clock for up to two seconds after a match.
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/dlclark/regexp2/v2.runClock"))
+}
 
 // heartbeat is a process with the agent in it.
 type heartbeat struct {

@@ -164,12 +164,14 @@ type Real struct {
 	Upper   uint32         // u:N, 0 is none
 	Lower   uint32         // l:N, 0 is none
 
-	OwnPair bool   // the line has its own request and receive
+	OwnPair bool   // the line has its own request and receive, and they count
 	Request string // effective, with its leading slash
 	Receive string // effective
 	URL     string // what an http, https or http_proxy check asks for; empty for other services
 
 	CheckPort uint16 // where checks go; 0 if nothing says
+	pair      string // the request of the line's own pair, whether it counts or not
+
 	// ID is the original's identity of a checked server (spec/ldirectord.md 3.1): servers of
 	// equal ID in several virtuals are one.
 	ID string

@@ -120,9 +120,11 @@ func (p *parser) logfile(st statement) {
 }
 
 func (p *parser) execute(st statement) {
-	if name, ok := p.text(st, unknownWire(st.raw), "a configuration's name"); ok {
-		p.cfg.Global.Execute = append(p.cfg.Global.Execute, name)
+	if st.value == "" {
+		p.warn(p.at(st, 0), st.name, "", "a configuration's name", "no value: nothing to run")
+		return
 	}
+	p.cfg.Global.Execute = append(p.cfg.Global.Execute, st.value)
 }
 
 func (p *parser) maintenanceDir(st statement) {
@@ -178,22 +180,22 @@ func (p *parser) emailStatus(st statement, e *Email) bool {
 		return true
 	}
 	var status EmailStatus
-	words := strings.Split(value, ",")
+	words := strings.Split(strings.TrimRight(value, ","), ",")
+	other := "" // a word that none does not go with
 	for i := range words {
 		words[i] = strings.TrimFunc(words[i], isBlankRune)
+		if other == "" && words[i] != "none" {
+			other = words[i]
+		}
 	}
-	for i, word := range words {
+	for _, word := range words {
 		bits, ok := emailStatusWords[word]
 		if !ok {
 			wire := `invalid email alert status at: "` + word + `"`
 			p.fail(p.at(st, max(strings.Index(value, word), 0)), st.name, wire, want, "unknown status %q", clip(word))
 			return false
 		}
-		if word == "none" && len(words) > 1 {
-			other := words[0]
-			if i == 0 {
-				other = words[1]
-			}
+		if word == "none" && other != "" {
 			wire := `invalid email alert status: "` + other + `" specified with "none"`
 			p.fail(p.at(st, 0), st.name, wire, want, "%q together with \"none\"", clip(other))
 			return false

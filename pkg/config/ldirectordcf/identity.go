@@ -64,9 +64,13 @@ func (v *Virtual) realID(r *Real) string {
 	if v.CheckPort != 0 {
 		port = strconv.Itoa(int(v.CheckPort))
 	}
+	request := r.Request
+	if strings.HasPrefix(r.pair, "/") {
+		request = r.pair
+	}
 	return strings.Join([]string{
 		check, v.Protocol, addrText(r.Addr.Addr()), strconv.Itoa(int(r.Addr.Port())), v.VirtualHost, port,
-		strconv.Itoa(int(r.Weight)), forwardName(r.Forward), quoteMeta(r.Request), quoteMeta(r.Receive),
+		strconv.Itoa(int(r.Weight)), forwardName(r.Forward), quoteMeta(request), quoteMeta(r.Receive),
 	}, ":")
 }
 

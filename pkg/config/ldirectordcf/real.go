@@ -169,8 +169,15 @@ func (p *parser) realOptions(s *section, st statement, at int, rest string) (Rea
 		o.drop(m, "-w", "weight=")
 	}
 	if m := realPair.FindStringSubmatchIndex(o.text); m != nil {
-		r.OwnPair = true
-		r.Request, r.Receive = withSlash(o.text[m[2]:m[3]]), o.text[m[4]:m[5]]
+		r.pair = o.text[m[2]:m[3]]
+		if strings.HasPrefix(r.pair, "/") {
+			// The original loses the receive string of such a pair and then uses neither.
+			p.warn(p.at(st, o.at+m[2]), st.name, "", `"request" without its leading slash`,
+				"the pair of a request that starts with a slash is not used, as by the original: the section's request and receive are")
+		} else {
+			r.OwnPair = true
+			r.Request, r.Receive = withSlash(r.pair), o.text[m[4]:m[5]]
+		}
 		o.drop(m)
 	}
 	lower, upper := realLower.FindStringSubmatchIndex(o.text), realUpper.FindStringSubmatchIndex(o.text)

@@ -109,9 +109,9 @@ func (p *parser) endSection() {
 // resume is a section for the indented lines that follow the end of s: they are read for their
 // mistakes only.
 func (s *section) resume() *section {
-	return &section{
-		v: s.v, head: s.head, family: s.family, addr: s.addr, port: s.port, lost: true, given: map[string]bool{}, serviceAt: s.serviceAt,
-	}
+	v := s.v
+	v.Reals, v.Fallback, v.Receive = nil, nil, ""
+	return &section{v: v, head: s.head, family: s.family, lost: true, given: map[string]bool{}, serviceAt: s.serviceAt}
 }
 
 // inherit gives every section the globals that it does not set, and derives what follows from

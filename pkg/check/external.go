@@ -1,0 +1,102 @@
+package check
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os/exec"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+func init() {
+	checkers["external"] = externalChecker{}
+	checkers["external-perl"] = externalChecker{interpreter: "perl"}
+}
+
+// externalChecker runs a program with four arguments: the virtual's address or mark, its port,
+// the real's address, its port. Exit status 0 is up; all else is down, death by a signal
+// included. The program is the leader of a process group, which is killed at the deadline.
+type externalChecker struct{ interpreter string }
+
+const (
+	outputLimit = 4 << 10               // bytes of a program's output that are kept
+	termGrace   = 20 * time.Millisecond // between TERM and KILL
+	pipeGrace   = 20 * time.Millisecond // for output that a background child holds open
+)
+
+func (e externalChecker) Check(ctx context.Context, s Spec) Result {
+	args := externalArgs(s)
+	trace := []string{"exec " + s.Command + " " + strings.Join(args, " ")}
+	name := s.Command
+	if e.interpreter != "" {
+		name, args = e.interpreter, append([]string{s.Command}, args...)
+	}
+	output := &bounded{}
+	// Not CommandContext: it would kill the program only, not its children.
+	cmd := exec.Command(name, args...)
+	cmd.Dir = "/"
+	cmd.Stdout, cmd.Stderr = output, output
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.WaitDelay = pipeGrace
+	if err := cmd.Start(); err != nil {
+		return Result{Reason: "exec: " + cause(err), Trace: append(trace, err.Error())}
+	}
+	// The waiter outlives the check only if the kernel cannot kill the program.
+	done := make(chan error, 1)
+	go func() { done <- cmd.Wait() }()
+	select {
+	case err := <-done:
+		return externalVerdict(err, trace, output)
+	case <-ctx.Done():
+	}
+	group := -cmd.Process.Pid
+	_ = syscall.Kill(group, syscall.SIGTERM) // may have ended by itself
+	grace := time.NewTimer(termGrace)
+	defer grace.Stop()
+	select {
+	case <-done:
+	case <-grace.C:
+	}
+	_ = syscall.Kill(group, syscall.SIGKILL) // also for children that outlived the program
+	return Result{Reason: "timed out, killed", Monitor: "timed out", Trace: trace}
+}
+
+// externalArgs is the four arguments of a check program.
+func externalArgs(s Spec) []string {
+	virtual, port := strconv.FormatUint(uint64(s.FWMark), 10), "0"
+	if s.FWMark == 0 {
+		virtual, port = bareHost(s.Virtual.Addr()), strconv.Itoa(int(s.Virtual.Port()))
+	}
+	return []string{virtual, port, bareHost(s.Real.Addr()), strconv.Itoa(int(s.Real.Port()))}
+}
+
+func externalVerdict(err error, trace []string, output *bounded) Result {
+	if err == nil || errors.Is(err, exec.ErrWaitDelay) {
+		return Result{Up: true}
+	}
+	if text := strings.TrimSpace(output.String()); text != "" {
+		trace = append(trace, strings.Split(text, "\n")...)
+	}
+	var exit *exec.ExitError
+	if !errors.As(err, &exit) {
+		return Result{Reason: "exec: " + cause(err), Trace: trace}
+	}
+	if status, ok := exit.Sys().(syscall.WaitStatus); ok && status.Signaled() {
+		return Result{Reason: "killed by signal: " + status.Signal().String(), Trace: trace}
+	}
+	return Result{Reason: fmt.Sprintf("exit status %d", exit.ExitCode()), Trace: trace}
+}
+
+// bounded keeps the start of what is written to it.
+type bounded struct{ buf bytes.Buffer }
+
+func (b *bounded) Write(p []byte) (int, error) {
+	b.buf.Write(p[:min(len(p), outputLimit-b.buf.Len())])
+	return len(p), nil
+}
+
+func (b *bounded) String() string { return b.buf.String() }

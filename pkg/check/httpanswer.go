@@ -1,0 +1,198 @@
+package check
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+)
+
+// maxHead bounds the bytes of an answer's head.
+const maxHead = 64 << 10
+
+// head is what a check needs of an answer's head.
+type head struct {
+	status   int
+	reason   string
+	length   int64 // Content-Length; -1 if unknown
+	chunked  bool
+	location string
+}
+
+// statusLine is "404 Not Found".
+func (h head) statusLine() string { return strings.TrimRight(strconv.Itoa(h.status)+" "+h.reason, " ") }
+
+func (h head) redirects() bool {
+	switch h.status {
+	case 301, 302, 303, 307, 308:
+		return h.location != ""
+	}
+	return false
+}
+
+var errClosed = errors.New("connection closed without an answer")
+
+// readHead reads the head of an answer, skipping interim ones (1xx).
+func readHead(br *bufio.Reader) (head, error) {
+	left := maxHead
+	for {
+		line, err := readLine(br, &left)
+		if err != nil {
+			if errors.Is(err, io.EOF) && line == "" {
+				return head{}, errClosed
+			}
+			return head{}, err
+		}
+		h, ok := parseStatus(line)
+		if !ok {
+			return head{}, fmt.Errorf("not HTTP: %q", clip(line))
+		}
+		if err := h.readFields(br, &left); err != nil {
+			return head{}, err
+		}
+		if h.status >= 200 {
+			return h, nil
+		}
+	}
+}
+
+// clip keeps a quoted answer short.
+func clip(s string) string {
+	const most = 60
+	if len(s) > most {
+		return s[:most] + "..."
+	}
+	return s
+}
+
+// parseStatus reads "HTTP/1.1 200 OK"; the reason may be missing.
+func parseStatus(line string) (head, bool) {
+	version, rest, _ := strings.Cut(line, " ")
+	major, minor, ok := strings.Cut(strings.TrimPrefix(version, "HTTP/"), ".")
+	if !ok || !strings.HasPrefix(version, "HTTP/") || !isNumber(major) || !isNumber(minor) {
+		return head{}, false
+	}
+	code, reason, _ := strings.Cut(strings.TrimLeft(rest, " \t"), " ")
+	status, err := strconv.Atoi(code)
+	if err != nil || len(code) != 3 || status < 100 {
+		return head{}, false
+	}
+	return head{status: status, reason: strings.TrimSpace(reason), length: -1}, true
+}
+
+func isNumber(s string) bool {
+	_, err := strconv.ParseUint(s, 10, 16)
+	return err == nil
+}
+
+// readFields reads the header fields up to the empty line.
+func (h *head) readFields(br *bufio.Reader, left *int) error {
+	for {
+		line, err := readLine(br, left)
+		if err != nil {
+			return err
+		}
+		if line == "" {
+			return nil
+		}
+		name, value, _ := strings.Cut(line, ":")
+		value = strings.TrimSpace(value)
+		switch {
+		case strings.EqualFold(name, "Content-Length"):
+			if n, err := strconv.ParseInt(value, 10, 64); err == nil && n >= 0 {
+				h.length = n
+			}
+		case strings.EqualFold(name, "Transfer-Encoding"):
+			h.chunked = strings.HasSuffix(strings.ToLower(value), "chunked")
+		case strings.EqualFold(name, "Location"):
+			h.location = value
+		}
+	}
+}
+
+// readLine reads a line without its end. What does not fit br's buffer is read and dropped.
+func readLine(br *bufio.Reader, left *int) (string, error) {
+	var line string
+	for first := true; ; first = false {
+		part, err := br.ReadSlice('\n')
+		if *left -= len(part); *left < 0 {
+			return line, errors.New("answer's head is too long")
+		}
+		if first {
+			line = string(part)
+		}
+		if errors.Is(err, bufio.ErrBufferFull) {
+			continue
+		}
+		return strings.TrimRight(line, "\r\n"), err
+	}
+}
+
+// body reads the body of an answer, decoded.
+type body struct {
+	br      *bufio.Reader
+	left    int64 // bytes to the end of the body or the chunk; -1 for all until the peer closes
+	chunked bool
+	inside  bool // of a chunk
+}
+
+func newBody(br *bufio.Reader, h head, method string) body {
+	switch {
+	case method == "HEAD" || h.status == 204 || h.status == 304:
+		return body{br: br}
+	case h.chunked:
+		return body{br: br, chunked: true}
+	}
+	return body{br: br, left: h.length}
+}
+
+// read fills p with the next bytes of the body; io.EOF is its regular end.
+func (b *body) read(p []byte) (int, error) {
+	if b.chunked {
+		if err := b.nextChunk(); err != nil {
+			return 0, err
+		}
+	}
+	if b.left == 0 {
+		return 0, io.EOF
+	}
+	if b.left > 0 && int64(len(p)) > b.left {
+		p = p[:b.left]
+	}
+	n, err := b.br.Read(p)
+	if b.left > 0 {
+		b.left -= int64(n)
+	}
+	return n, err
+}
+
+// nextChunk reads the head of the next chunk if the last one is used up. After the last chunk,
+// left stays 0.
+func (b *body) nextChunk() error {
+	if b.left > 0 {
+		return nil
+	}
+	budget := maxHead
+	if b.inside {
+		if _, err := readLine(b.br, &budget); err != nil {
+			return err
+		}
+	}
+	line, err := readLine(b.br, &budget)
+	if err != nil {
+		return err
+	}
+	size, _, _ := strings.Cut(line, ";")
+	b.left, err = strconv.ParseInt(strings.TrimSpace(size), 16, 64)
+	if err != nil || b.left < 0 {
+		b.left = 0
+		return fmt.Errorf("bad chunk %q", clip(line))
+	}
+	b.inside = true
+	if b.left == 0 {
+		b.chunked = false
+	}
+	return nil
+}
