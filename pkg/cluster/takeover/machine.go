@@ -259,6 +259,8 @@ func (m *Machine) requestOurs(forced bool) {
 		m.host.Info("Local Resource acquisition completed. (none)")
 		return
 	}
-	m.held |= Local
+	if m.Nice() {
+		m.held |= Local
+	}
 	m.host.RequestOurs()
 }
