@@ -163,22 +163,28 @@ func (c *Cmd) Result() (Result, error) {
 	}
 	defer stderr.Close()
 	c.Stdout, c.Stderr = stdout, stderr
-	err = c.Run()
+	r.Code, err = c.status()
 	r.Stdout, r.Stderr = contents(stdout), contents(stderr)
+	return r, err
+}
+
+// status runs the command to its end and returns its exit status as [Result] has it.
+func (c *Cmd) status() (code int, err error) {
+	err = c.Run()
 	var exit *exec.ExitError
 	if errors.As(err, &exit) && c.ProcessState != nil {
 		ws := c.ProcessState.Sys().(syscall.WaitStatus)
-		if r.Code = ws.ExitStatus(); ws.Signaled() {
-			r.Code = 128 + int(ws.Signal())
+		if code = ws.ExitStatus(); ws.Signaled() {
+			code = 128 + int(ws.Signal())
 		}
 		if c.ctx.Err() == nil {
 			err = nil
 		}
 	}
 	if err != nil {
-		return r, fmt.Errorf("lab: %s: %s: %w", c.node.Name(), strings.Join(c.Args, " "), err)
+		err = fmt.Errorf("lab: %s: %s: %w", c.node.Name(), strings.Join(c.Args, " "), err)
 	}
-	return r, nil
+	return code, err
 }
 
 func memFile() (*os.File, error) {

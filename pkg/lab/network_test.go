@@ -195,6 +195,15 @@ func TestOrphansAreReapedAndLogged(t *testing.T) {
 	}
 }
 
+func TestTerminal(t *testing.T) {
+	t.Parallel()
+	_, a, _ := pair(t)
+	r, err := a.Command(t.Context(), "sh", "-c", "tty; test -t 0 && test -t 1 && echo yes; sleep 1000 & exit 4").OnTerminal()
+	if err != nil || r.Code != 4 || r.Stdout != "/dev/pts/0\nyes\n" {
+		t.Errorf("%+v %v", r, err)
+	}
+}
+
 func TestServeAndDial(t *testing.T) {
 	t.Parallel()
 	_, a, b := pair(t)

@@ -113,12 +113,17 @@ var buildSystole = sync.OnceValues(func() (path string, err error) {
 		return "", err
 	}
 	defer in.Close()
-	program, err := memFile() // kept open for the process's life
+	program, err := memFile()
 	if err != nil {
 		return "", err
 	}
 	if _, err := io.Copy(program, in); err != nil {
 		return "", errors.Join(err, program.Close())
 	}
+	built = program
 	return fmt.Sprintf("/proc/self/fd/%d", program.Fd()), nil
 })
+
+// built keeps the file of buildSystole open for the process's life: the collector closes files that
+// nothing refers to.
+var built *os.File
