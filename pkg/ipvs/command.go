@@ -149,6 +149,9 @@ func (p *commandParser) parse() *UsageError {
 	if err := p.operands(); err != nil {
 		return err
 	}
+	if err := p.schedFlags(); err != nil {
+		return err
+	}
 	if text, about := grammars[p.Kind].check(p.given); text != "" {
 		at, ok := p.wordOf[about]
 		if !ok {
@@ -320,7 +323,11 @@ func (p *commandParser) takeDest(o *option, value string, at int) *UsageError {
 	}
 	switch o.id {
 	case optServer:
-		a, ported, ok := p.names.parseEndpoint(value, p.Op.Service.Protocol)
+		proto := p.Op.Service.Protocol
+		if p.Op.Service.FWMark != 0 {
+			proto = TCP
+		}
+		a, ported, ok := p.names.parseEndpoint(value, proto)
 		if !ok {
 			return p.fail(at, "ADDRESS or ADDRESS:PORT", "illegal real server address[:port] specified")
 		}
@@ -455,6 +462,12 @@ func (p *commandParser) finishService() *UsageError {
 	if s.Scheduler == "" {
 		s.Scheduler = defaultScheduler
 	}
+	return nil
+}
+
+// schedFlags takes the words of -b, which depend on -s wherever that stands.
+func (p *commandParser) schedFlags() *UsageError {
+	s := &p.Op.Service
 	for word := range strings.SplitSeq(p.flags, ",") {
 		if word == "" {
 			continue
@@ -464,7 +477,7 @@ func (p *commandParser) finishService() *UsageError {
 			return p.fail(p.wordOf[optSchedFlags]+1, "flag-1, flag-2, flag-3, sh-fallback, sh-port, mh-fallback or mh-port", "invalid scheduler flag `"+word+"'")
 		}
 		if scheduler != "" && scheduler != s.Scheduler {
-			return p.fail(p.wordOf[optSchedFlags]+1, "a flag of scheduler "+s.Scheduler, "incompatible scheduler flag `"+word+"'")
+			return p.fail(p.wordOf[optSchedFlags]+1, "a flag of the service's scheduler", "incompatible scheduler flag `"+word+"'")
 		}
 		s.SchedFlags |= bit
 	}

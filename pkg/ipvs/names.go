@@ -19,16 +19,16 @@ type Names struct {
 	Service func(port uint16, proto string) (string, bool)
 }
 
-// parseHost reads an address as ipvsadm does: IPv6, IPv4 in the forms of inet_aton that have
-// nothing but digits and dots, or a host name with an IPv4 address.
+// parseHost reads an address as ipvsadm does: IPv6, IPv4 in any form of inet_aton, or a host name
+// with an IPv4 address.
 func (n Names) parseHost(s string) (netip.Addr, bool) {
 	if a, ok := parseIPv6(s); ok {
 		return a, true
 	}
-	if s != "" && strings.Trim(s, "0123456789.") == "" && !strings.HasSuffix(s, ".") {
-		return parseAton(s)
+	if a, ok := parseAton(s); ok {
+		return a, true
 	}
-	if n.Addr == nil || s == "" {
+	if n.Addr == nil || strings.Trim(s, "0123456789.") == "" {
 		return netip.Addr{}, false
 	}
 	return n.Addr(s)
@@ -93,12 +93,12 @@ func parseNumberC(s string) (uint64, bool) {
 	return v, s != ""
 }
 
-// parsePort reads a port number or service name.
+// parsePort reads a port number, or a service name if there is a protocol.
 func (n Names) parsePort(s string, proto Protocol) (uint16, bool) {
 	if v, ok := parseLong(s, 0, 65535); ok {
 		return uint16(v), true
 	}
-	if n.Port == nil {
+	if n.Port == nil || proto == 0 {
 		return 0, false
 	}
 	return n.Port(s, servicesProto(proto))

@@ -200,10 +200,8 @@ func checkVIP(v ipvs.VIP) syscall.Errno {
 
 func checkService(s ipvs.Service) (reason error, errno syscall.Errno) {
 	switch {
-	case !slices.Contains(Schedulers, s.Scheduler) && s.Scheduler != "none":
+	case !slices.Contains(Schedulers, s.Scheduler) && s.Scheduler != "none", s.PE != "" && s.PE != "sip":
 		return ipvs.ErrNoScheduler, syscall.ENOENT
-	case s.PE != "" && s.PE != "sip":
-		return nil, syscall.ENOENT
 	case s.Mask() > s.Family.Bits():
 		return nil, syscall.EINVAL
 	}
