@@ -150,7 +150,7 @@ func (a *Agent) wait(ctx context.Context, cmd *exec.Cmd) error {
 		<-ended
 	}
 	if errors.Is(ctx.Err(), context.DeadlineExceeded) && a.o.Timeout > 0 {
-		return fmt.Errorf("not done after %v", a.o.Timeout)
+		return fmt.Errorf("not done after %v: %w", a.o.Timeout, ctx.Err())
 	}
 	return ctx.Err()
 }
