@@ -202,6 +202,10 @@ func (m *Manager) Do(ctx context.Context, c cluster.Call) (done cluster.Done) {
 		done.Code = j.giveGroup(c.Arg)
 	case cluster.ReqResource:
 		done.Code = j.reqResource(c.Arg)
+	case cluster.DropGroup:
+		if j.Owned(ctx, c.Arg) {
+			done.Code = j.giveGroup(c.Arg)
+		}
 	case cluster.Harc:
 		done.Code, done.Signal = j.harc(c.Arg)
 	default:
