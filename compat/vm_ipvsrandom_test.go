@@ -27,16 +27,16 @@ func testRandomCommandLines(t *testing.T) {
 		if r.IntN(25) == 0 {
 			args = []string{"-C"}
 		}
-		compare(t, original, ours, "ipvsadm", stdin, args...)
-		if !compare(t, original, ours, "ipvsadm", "", "-Sn") {
+		bothSay(t, original, ours, "ipvsadm", stdin, args...)
+		if !bothSay(t, original, ours, "ipvsadm", "", "-Sn") {
 			t.Logf("after ipvsadm %q < %q", args, stdin)
-			compare(t, original, ours, "ipvsadm", "", "-C")
+			bothSay(t, original, ours, "ipvsadm", "", "-C")
 		}
 	}
 }
 
-// compare runs one command line on both sides.
-func compare(t *testing.T, original, ours *side, name, stdin string, args ...string) bool {
+// bothSay runs one command line on both sides.
+func bothSay(t *testing.T, original, ours *side, name, stdin string, args ...string) bool {
 	a, b := original.run(name, stdin, args...), ours.run(name, stdin, args...)
 	if a != b {
 		t.Errorf("%s %q < %q\n--- original\n%v--- ours\n%v", name, args, stdin, a, b)
