@@ -203,9 +203,7 @@ func (m *Manager) Do(ctx context.Context, c cluster.Call) (done cluster.Done) {
 	case cluster.ReqResource:
 		done.Code = j.reqResource(c.Arg)
 	case cluster.DropGroup:
-		if j.Owned(ctx, c.Arg) {
-			done.Code = j.giveGroup(c.Arg)
-		}
+		done.Code = j.dropGroup(c.Arg)
 	case cluster.Harc:
 		done.Code, done.Signal = j.harc(c.Arg)
 	default:

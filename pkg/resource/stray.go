@@ -1,0 +1,47 @@
+package resource
+
+import (
+	"github.com/systole-ha/systole/pkg/agent"
+	"github.com/systole-ha/systole/pkg/config/haresources"
+)
+
+// dropGroup releases a group of which something runs here although it should not: what a daemon
+// that was killed left behind. If nothing runs it does and logs nothing.
+func (j *job) dropGroup(key string) int {
+	s := j.script("ResourceManager")
+	g, ok := j.group(s, key)
+	if !ok {
+		return 0
+	}
+	for _, r := range g.Resources {
+		if j.strays(s, r) {
+			s.log("WARN: %s is running here and should not be: an earlier heartbeat left it behind", r.Word)
+			return j.release(s, g)
+		}
+	}
+	return 0
+}
+
+// strays is owned without a trace in the log.
+func (j *job) strays(s script, r haresources.Resource) bool {
+	ch, ok := j.choose(s, r.Script)
+	if !ok {
+		return false
+	}
+	c := j.call(ch, r, agent.Status)
+	c.Log = unheard{c.Log}
+	l := j.lock(r.Word)
+	l.Lock()
+	defer l.Unlock()
+	res, err := ch.agent.Run(j.ctx, c)
+	return err == nil && isOwned(res.Output)
+}
+
+// unheard swallows an agent's lines.
+type unheard struct{ agent.Log }
+
+// Script drops the line.
+func (unheard) Script(string, string) {}
+
+// Print drops the text.
+func (unheard) Print(string) {}

@@ -1,0 +1,36 @@
+package resource
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/systole-ha/systole/pkg/cluster"
+	"github.com/systole-ha/systole/pkg/halog"
+)
+
+// What a killed daemon left running is released; where nothing runs nothing happens, not even in
+// the log.
+func TestDropGroup(t *testing.T) {
+	b := newBench(t, "ha-master first second", halog.C6, Options{})
+	state := "#!/bin/sh\ncase $1 in\nstatus) [ -e $RUN/${0##*/} ] && echo running || echo stopped ;;\nstart) : >$RUN/${0##*/} ;;\nstop) rm -f $RUN/${0##*/} ;;\nesac\n"
+	b.program(t, "ha.d/resource.d/first", state)
+	b.program(t, "ha.d/resource.d/second", state)
+	drop := func() string {
+		t.Helper()
+		if d := b.Do(t.Context(), cluster.Call{Verb: cluster.DropGroup, Arg: "first"}); d.Code != 0 {
+			t.Errorf("%+v", d)
+		}
+		return b.log(t)
+	}
+	if log := drop(); log != "" {
+		t.Errorf("nothing runs, and the log says:\n%s", log)
+	}
+	b.program(t, "run/second", "")
+	log := drop()
+	if !strings.Contains(log, "WARN: second is running here and should not be") || !strings.Contains(log, "second  stop") || !strings.Contains(log, "first  stop") {
+		t.Errorf("log:\n%s", log)
+	}
+	if b.Owned(t.Context(), "second") {
+		t.Error("still runs")
+	}
+}
