@@ -14,7 +14,7 @@ import (
 )
 
 var (
-	chaosSeeds = flag.Int("chaos.seeds", 1500, "how many random runs TestChaos makes")
+	chaosSeeds = flag.Int("chaos.seeds", defaultSeeds, "how many random runs TestChaos makes")
 	chaosSeed  = flag.Uint64("chaos.seed", 0, "make only this run, and show what happens in it")
 )
 
@@ -334,14 +334,20 @@ func TestChaos(t *testing.T) {
 	if testing.Short() {
 		seeds /= 10
 	}
-	failed := 0
-	for seed := uint64(1); seed <= uint64(seeds); seed++ {
-		if err := newChaos(seed, nil).run(); err != nil {
-			t.Errorf("seed %d: %v", seed, err)
-			if failed++; failed == 10 {
-				t.Fatal("and more")
+	const shards = 2
+	for shard := range shards {
+		t.Run(fmt.Sprint(shard), func(t *testing.T) {
+			t.Parallel()
+			failed := 0
+			for seed := uint64(shard + 1); seed <= uint64(seeds); seed += shards {
+				if err := newChaos(seed, nil).run(); err != nil {
+					t.Errorf("seed %d: %v", seed, err)
+					if failed++; failed == 5 {
+						t.Fatal("and more")
+					}
+				}
 			}
-		}
+		})
 	}
 }
 

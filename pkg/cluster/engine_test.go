@@ -151,31 +151,43 @@ func TestBadPackets(t *testing.T) {
 		want   string // beginning of the log
 	}{
 		{"noise", func(*single) []byte { return []byte("hello, world") }, func(b cluster.BadPackets) uint64 { return b.Malformed }, ""},
-		{"truncated", func(s *single) []byte { return s.packet(status("up"))[:60] }, func(b cluster.BadPackets) uint64 { return b.Malformed },
-			"ERROR: Bad packet of 60 bytes on link eth0 from 10.0.0.2: decode netstring message at byte"},
+		{
+			"truncated", func(s *single) []byte { return s.packet(status("up"))[:60] }, func(b cluster.BadPackets) uint64 { return b.Malformed },
+			"ERROR: Bad packet of 60 bytes on link eth0 from 10.0.0.2: decode netstring message at byte",
+		},
 		{"other key", func(s *single) []byte {
 			s.packet(status("up"))
 			return other.AppendWire(nil, status("up").Add("src", "bravo"))
 		}, func(b cluster.BadPackets) uint64 { return b.Unsigned }, "ERROR: authtoken does not match, authtoken="},
-		{"unknown key", func(*single) []byte { return unknown.AppendWire(nil, status("up").Add("src", "bravo")) },
-			func(b cluster.BadPackets) uint64 { return b.Unsigned }, "WARN: Invalid authentication [5] in message!"},
-		{"not signed", func(*single) []byte { return status("up").AppendNetstring(nil) }, func(b cluster.BadPackets) uint64 { return b.Unsigned },
-			"ERROR: peel_netstring() error in getting auth string"},
-		{"text, not signed", func(*single) []byte { return []byte(">>>\nt=status\nsrc=bra\x1bvo\n<<<\n") }, func(b cluster.BadPackets) uint64 { return b.Unsigned },
-			"WARN: string2msg_ll: node [bra?vo] failed authentication"},
+		{
+			"unknown key", func(*single) []byte { return unknown.AppendWire(nil, status("up").Add("src", "bravo")) },
+			func(b cluster.BadPackets) uint64 { return b.Unsigned }, "WARN: Invalid authentication [5] in message!",
+		},
+		{
+			"not signed", func(*single) []byte { return status("up").AppendNetstring(nil) }, func(b cluster.BadPackets) uint64 { return b.Unsigned },
+			"ERROR: peel_netstring() error in getting auth string",
+		},
+		{
+			"text, not signed", func(*single) []byte { return []byte(">>>\nt=status\nsrc=bra\x1bvo\n<<<\n") }, func(b cluster.BadPackets) uint64 { return b.Unsigned },
+			"WARN: string2msg_ll: node [bra?vo] failed authentication",
+		},
 		{"unknown node", func(s *single) []byte {
 			return s.cfg.Ring.AppendWire(nil, status("up").Add("src", "mallory").Add("ts", "1").Add("seq", "1").Add("hg", "1"))
 		}, func(b cluster.BadPackets) uint64 { return b.Unknown }, "ERROR: process_status_message: bad node [mallory] in message\nERROR: MSG: Dumping message with 8 fields\nERROR: MSG[0] : [t=status]"},
-		{"no time", func(s *single) []byte { return s.cfg.Ring.AppendWire(nil, status("up").Add("src", "bravo")) },
-			func(b cluster.BadPackets) uint64 { return b.Fields }, "ERROR: process_clustermsg: missing from/ts/type: iface eth0, from bravo"},
+		{
+			"no time", func(s *single) []byte { return s.cfg.Ring.AppendWire(nil, status("up").Add("src", "bravo")) },
+			func(b cluster.BadPackets) uint64 { return b.Fields }, "ERROR: process_clustermsg: missing from/ts/type: iface eth0, from bravo",
+		},
 		{"no number", func(s *single) []byte {
 			return s.cfg.Ring.AppendWire(nil, status("up").Add("src", "bravo").Add("ts", "1"))
 		}, func(b cluster.BadPackets) uint64 { return b.Fields }, "ERROR: process_clustermsg: missing seqno: iface eth0, from bravo"},
 		{"number not hex", plain(status("up").Add("seq", "zero")), func(b cluster.BadPackets) uint64 { return b.Fields }, "ERROR: process_clustermsg: has bad cseq: iface eth0, from bravo"},
 		{"number zero", plain(status("up").Add("seq", "0")), func(b cluster.BadPackets) uint64 { return b.Fields }, "ERROR: should_drop_message: bad sequence number"},
 		{"generation not hex", plain(status("up").Add("hg", "old")), func(b cluster.BadPackets) uint64 { return b.Fields }, "ERROR: should_drop_message: bad generation number"},
-		{"old generation", plain(status("up").Add("hg", "6")), func(b cluster.BadPackets) uint64 { return b.Replayed },
-			"ERROR: should_drop_message: attempted replay attack [bravo]? [gen = 6, curgen = 7]"},
+		{
+			"old generation", plain(status("up").Add("hg", "6")), func(b cluster.BadPackets) uint64 { return b.Replayed },
+			"ERROR: should_drop_message: attempted replay attack [bravo]? [gen = 6, curgen = 7]",
+		},
 		{"time zero", plain(status("up").Add("ts", "0")), func(b cluster.BadPackets) uint64 { return b.Fields }, ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -492,10 +504,14 @@ func TestStatus(t *testing.T) {
 	s.hear(status("active"))
 	st := s.e.Status()
 	want := []cluster.NodeStatus{
-		{Name: "alpha", Status: "up", Heard: s.now, Deadtime: 7 * time.Second, UUID: s.cfg.UUID, Generation: s.cfg.Generation,
-			Links: []cluster.LinkStatus{{Name: "eth0", Status: "dead"}}},
-		{Name: "bravo", Status: "active", Heard: s.now, Deadtime: 5 * time.Second, UUID: hamsg.UUID{2}, Generation: 7,
-			Links: []cluster.LinkStatus{{Name: "eth0", Status: "up", Heard: s.now}}},
+		{
+			Name: "alpha", Status: "up", Heard: s.now, Deadtime: 7 * time.Second, UUID: s.cfg.UUID, Generation: s.cfg.Generation,
+			Links: []cluster.LinkStatus{{Name: "eth0", Status: "dead"}},
+		},
+		{
+			Name: "bravo", Status: "active", Heard: s.now, Deadtime: 5 * time.Second, UUID: hamsg.UUID{2}, Generation: 7,
+			Links: []cluster.LinkStatus{{Name: "eth0", Status: "up", Heard: s.now}},
+		},
 		{Name: "gw", Ping: true, Status: "init", Deadtime: 5 * time.Second, Links: []cluster.LinkStatus{{Name: "gw", Status: "dead"}}},
 	}
 	if d := cmp.Diff(want, st.Nodes); d != "" {

@@ -136,14 +136,18 @@ func TestStates(t *testing.T) {
 		{Received, "starting", starting, Received, "> resource none 0"},
 		{Received, "own report", own, Received, ""},
 		{Received, "moving peer", moving, Received, ""},
-		{Received, "10 s", func(r *recorder) { r.pass(10 * time.Second) }, Stable,
-			"* request ours\nlocal resource transition completed.\n> resource local 1\nInitial resource acquisition complete (T_RESOURCES(us))"},
+		{
+			Received, "10 s", func(r *recorder) { r.pass(10 * time.Second) }, Stable,
+			"* request ours\nlocal resource transition completed.\n> resource local 1\nInitial resource acquisition complete (T_RESOURCES(us))",
+		},
 		{Stable, "starting", starting, Stable, "> resource local 1"},
 		{Stable, "own report", func(r *recorder) { r.hear("us", resource(Local, "1")) }, Stable, ""},
 		{Stable, "stable peer", stable, Stable, ""},
 		{Stable, "moving peer", moving, Stable, ""},
-		{Stable, "moving, then stable peer", func(r *recorder) { moving(r); stable(r) }, Stable,
-			"remote resource transition completed.\n> resource local 1"},
+		{
+			Stable, "moving, then stable peer", func(r *recorder) { moving(r); stable(r) }, Stable,
+			"remote resource transition completed.\n> resource local 1",
+		},
 		{Shutdown, "starting", starting, Shutdown, "> resource none 0"},
 		{Shutdown, "stable peer", stable, Shutdown, ""},
 		{Shutdown, "own shutdone", func(r *recorder) { r.hear("us", hamsg.New("shutdone")) }, Shutdown, "* shut done"},
@@ -188,12 +192,18 @@ func TestDeath(t *testing.T) {
 		do   func(*recorder)
 		want string
 	}{
-		{"holding", func(r *recorder) { dead(r, true) },
-			"> stonith n_stnth\nWARN No STONITH device configured.\nWARN Shared disks are not protected.\n" + takeover},
-		{"never heard", func(r *recorder) { r.hear("peer", resource(None, "1")); r.jobsEnd(); r.take(); dead(r, false) },
-			"> stonith n_stnth\nWARN No STONITH device configured.\nWARN Shared disks are not protected.\n" + takeover},
-		{"holding nothing", func(r *recorder) { r.hear("peer", resource(None, "1")); r.jobsEnd(); r.take(); dead(r, true) },
-			"Dead node peer gave up resources.\n> stonith unneeded\n" + takeover},
+		{
+			"holding", func(r *recorder) { dead(r, true) },
+			"> stonith n_stnth\nWARN No STONITH device configured.\nWARN Shared disks are not protected.\n" + takeover,
+		},
+		{
+			"never heard", func(r *recorder) { r.hear("peer", resource(None, "1")); r.jobsEnd(); r.take(); dead(r, false) },
+			"> stonith n_stnth\nWARN No STONITH device configured.\nWARN Shared disks are not protected.\n" + takeover,
+		},
+		{
+			"holding nothing", func(r *recorder) { r.hear("peer", resource(None, "1")); r.jobsEnd(); r.take(); dead(r, true) },
+			"Dead node peer gave up resources.\n> stonith unneeded\n" + takeover,
+		},
 		{"after its shutdone", func(r *recorder) {
 			r.hear("peer", hamsg.New("shutdone"))
 			r.hear("us", ask(All, "done"))
@@ -202,8 +212,10 @@ func TestDeath(t *testing.T) {
 			r.take()
 			dead(r, true)
 		}, "Dead node peer gave up resources.\n> stonith unneeded"},
-		{"in a standby", func(r *recorder) { r.hear("us", ask(All, "me")); r.take(); dead(r, true) },
-			"Cancelling pending standby operation\n> stonith n_stnth\nWARN No STONITH device configured.\nWARN Shared disks are not protected.\n" + takeover},
+		{
+			"in a standby", func(r *recorder) { r.hear("us", ask(All, "me")); r.take(); dead(r, true) },
+			"Cancelling pending standby operation\n> stonith n_stnth\nWARN No STONITH device configured.\nWARN Shared disks are not protected.\n" + takeover,
+		},
 	} {
 		r := at(Stable, On)
 		tt.do(r)
@@ -297,8 +309,10 @@ func TestStandbyRefused(t *testing.T) {
 		{at(Stable, Off), ask(All, "me"), "peer wants to go standby [all]\n> ask_resources all other"},
 		{at(Stable, On), ask(All, "done"), "> resource local 1\nERROR Ignored standby message 'done' from peer in state 0"},
 		{at(Stable, On), hamsg.New("ask_resources").Add("rsc_hold", "all"), "ERROR Received standby message without info/from"},
-		{at(Stable, On), hamsg.New("ask_resources").Add("rsc_hold", "some").Add("info", "me"),
-			"ERROR encode_resources: bad resource type [some]\npeer wants to go standby [none]\n> ask_resources none other"},
+		{
+			at(Stable, On), hamsg.New("ask_resources").Add("rsc_hold", "some").Add("info", "me"),
+			"ERROR encode_resources: bad resource type [some]\npeer wants to go standby [none]\n> ask_resources none other",
+		},
 		{newRecorder(Legacy), ask(All, "me"), "Standby mode only implemented when nice_failback on"},
 		{at(Shutdown, On), ask(All, "me"), ""},
 	} {
