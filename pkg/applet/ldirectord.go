@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/exec"
 	"os/signal"
 	"path/filepath"
 	"strings"
@@ -110,6 +111,7 @@ func runLdirectord(env Env, args []string) int {
 		io.WriteString(env.Stdout, ldirectordUsage)
 		return ldirectordMisuse
 	}
+	env.Arg0 = ownPath(env.Arg0)
 	p := ldirectordProcess{
 		env: env, args: args, words: options.Operands, paths: ldirectord.PathsUnder("/" + env.Getenv(rootEnv)),
 		load: ldirectord.LoadOptions{Getenv: env.Getenv, Debug: options.Has("debug")},
@@ -123,6 +125,26 @@ func runLdirectord(env Env, args []string) int {
 		Stdout: env.Stdout, Stderr: env.Stderr, Launch: p.launch,
 	}
 	return c.Run(context.Background())
+}
+
+// ownPath is where this program is if arg0 is a bare name that means it, else arg0. The original, a
+// script, always sees its path, and so do those who look for it in process lists.
+func ownPath(arg0 string) string {
+	if strings.Contains(arg0, "/") {
+		return arg0
+	}
+	found, err := exec.LookPath(arg0)
+	if err != nil {
+		return arg0
+	}
+	own, err := os.Stat("/proc/self/exe")
+	if err != nil {
+		return arg0
+	}
+	if there, err := os.Stat(found); err != nil || !os.SameFile(own, there) {
+		return arg0
+	}
+	return found
 }
 
 // rootEnv names a directory that stands for "/" in front of the program's own paths; for tests.

@@ -83,9 +83,16 @@ func signalDaemon(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Fatalf("%s names no process of this test", args[1])
 	}
 	ts.Check(syscall.Kill(pid, scriptSignals[args[0]]))
-	for args[0] == "KILL" && ours(ts.MkAbs(args[1])) != 0 {
+	for args[0] == "KILL" && !ended(pid) {
 		time.Sleep(time.Millisecond)
 	}
+}
+
+// ended says that a process is gone, or nothing of it is left but its exit status.
+func ended(pid int) bool {
+	stat, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
+	_, state, _ := strings.Cut(string(stat), ") ")
+	return err != nil || strings.HasPrefix(state, "Z") || strings.HasPrefix(state, "X")
 }
 
 // ours is the pid in a file if it is a process of this test binary, else 0.

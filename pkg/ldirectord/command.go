@@ -46,6 +46,8 @@ const (
 	exitFailed  = 1 // initialisation failed, stale pid file, nothing to reload
 	exitConfig  = 2
 	exitStopped = 3 // status only
+
+	exitLaunch = -1 // none: go on and launch
 )
 
 // How long stop waits for the instance to have cleaned the table. The original does not wait.
@@ -72,6 +74,13 @@ func (c *Command) Run(ctx context.Context) int {
 		return exitFailed
 	}
 	in, err := c.Paths.Find(config)
+	if s := c.local(in); s != nil && (action == "stop" || action == "status") {
+		// Its own file is known already, and need not be read for this.
+		if pid, stale := in.Running(); pid != 0 {
+			s.o.Log.Print(c.invoked())
+			return c.act(ctx, action, s.o.Instance, pid, stale, s.o.Log)
+		}
+	}
 	if err != nil {
 		return c.withoutConfig(ctx, in, action, err)
 	}
@@ -90,12 +99,20 @@ func (c *Command) Run(ctx context.Context) int {
 			return exitConfig
 		}
 	}
-	log.Print("Invoking ldirectord invoked as: " + c.Program + " " + strings.Join(c.Words, " ") + " ")
-	status := c.act(ctx, action, in, f, log)
-	if status != exitOK && !(action == "start" || action == "restart" || action == "try-restart") {
+	log.Print(c.invoked())
+	pid, stale := in.Running()
+	status := c.act(ctx, action, in, pid, stale, log)
+	if status == exitLaunch {
+		return c.launch(ctx, in, f, log)
+	}
+	if status != exitOK {
 		log.Printf("Exiting with exit_status %d: Exiting from ldirectord %s", status, action)
 	}
 	return status
+}
+
+func (c *Command) invoked() string {
+	return "Invoking ldirectord invoked as: " + c.Program + " " + strings.Join(c.Words, " ") + " "
 }
 
 func (c *Command) log(in Instance, f File) *Log {
@@ -129,8 +146,9 @@ func (c *Command) withoutConfig(ctx context.Context, in Instance, action string,
 	return exitFailed
 }
 
-func (c *Command) act(ctx context.Context, action string, in Instance, f File, log *Log) int {
-	pid, stale := in.Running()
+// act does what is to be done about an instance that runs as pid, or does not (0). It returns
+// exitLaunch if one is to be brought up.
+func (c *Command) act(ctx context.Context, action string, in Instance, pid int, stale bool, log *Log) int {
 	switch action {
 	case "status":
 		return c.status(in, pid, stale, log)
@@ -162,7 +180,7 @@ func (c *Command) act(ctx context.Context, action string, in Instance, f File, l
 			return exitOK
 		}
 	}
-	return c.launch(ctx, in, f, log)
+	return exitLaunch
 }
 
 func (c *Command) launch(ctx context.Context, in Instance, f File, log *Log) int {

@@ -23,7 +23,10 @@ import (
 	"github.com/systole-ha/systole/pkg/ipvs/model"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// The regular expressions' clock ends by itself some time after the last match.
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/dlclark/regexp2/v2.runClock"))
+}
 
 // farm is real servers that answer as the test says.
 type farm struct {
