@@ -3,6 +3,7 @@ package applet
 import (
 	"github.com/systole-ha/systole/pkg/agent"
 	"github.com/systole-ha/systole/pkg/agent/ipaddr"
+	ipvsadmagent "github.com/systole-ha/systole/pkg/agent/ipvsadm"
 	ldirectordagent "github.com/systole-ha/systole/pkg/agent/ldirectord"
 	"github.com/systole-ha/systole/pkg/agent/script"
 	"github.com/systole-ha/systole/pkg/announce"
@@ -24,6 +25,8 @@ func services(env Env, files *daemon.Files) func(*halog.Log) *daemon.Services {
 			kind = files.Systole.IPVS
 		}
 		table := &tables{kind: kind}
+
+		s.Agents["ipvsadm"] = ipvsadmagent.New(ipvsadmagent.Options{OpenTable: table.open})
 
 		ld := ldirectordagent.New(ldirectordagent.Options{
 			Paths:     ldirectord.PathsUnder("/"),
