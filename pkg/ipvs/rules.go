@@ -11,7 +11,8 @@ import (
 type Rule struct {
 	Pos     diag.Pos // of the line's first word
 	Command Command
-	Err     *UsageError // Command does not count if it is set
+	Err     *UsageError  // Command does not count if it is set
+	Problem diag.Problem // Err with its place
 }
 
 // ParseRules reads the input of ipvsadm -R, which is also the output of ipvsadm -S: one command
@@ -47,7 +48,8 @@ func ParseRules(file string, text []byte, names Names) ([]Rule, diag.List) {
 			if r.Err.Text == "" {
 				msg = fmt.Sprintf("not a command: %q", words[0])
 			}
-			problems = append(problems, diag.Problem{Pos: at(r.Err.Arg), Sev: diag.Error, Msg: msg, Want: r.Err.Want, Wire: r.Err.Text})
+			r.Problem = diag.Problem{Pos: at(r.Err.Arg), Sev: diag.Error, Msg: msg, Want: r.Err.Want, Wire: r.Err.Text}
+			problems = append(problems, r.Problem)
 		}
 		rules = append(rules, r)
 	}
