@@ -88,11 +88,14 @@ func signalDaemon(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// ended says that a process is gone, or nothing of it is left but its exit status.
+// ended says that a process is gone, or that nothing is left but its exit status: its last thread
+// has let go of its files.
 func ended(pid int) bool {
-	stat, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
+	proc := "/proc/" + strconv.Itoa(pid)
+	stat, err := os.ReadFile(proc + "/stat")
 	_, state, _ := strings.Cut(string(stat), ") ")
-	return err != nil || strings.HasPrefix(state, "Z") || strings.HasPrefix(state, "X")
+	threads, _ := os.ReadDir(proc + "/task")
+	return err != nil || strings.HasPrefix(state, "Z") && len(threads) <= 1
 }
 
 // ours is the pid in a file if it is a process of this test binary, else 0.
