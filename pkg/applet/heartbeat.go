@@ -318,7 +318,7 @@ func heartbeatDaemon(env Env, text string) int {
 		fmt.Fprintf(env.Stderr, "heartbeat: %s: %v\n", daemonEnv, err)
 		return exitUsage
 	}
-	_ = os.Unsetenv(daemonEnv)                                        // children are not daemons
+	_ = os.Unsetenv(daemonEnv)                                      // children are not daemons
 	_ = os.WriteFile("/proc/self/comm", []byte("heartbeat"), 0o644) // cosmetic: when called as "systole heartbeat"
 	unix.Umask(0o022)
 	paths := daemon.DefaultPaths()

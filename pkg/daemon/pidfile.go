@@ -78,7 +78,7 @@ func LockPIDFile(path string) (*PIDFile, error) {
 		return nil, fmt.Errorf("lock %s: %w", path, ErrRunning)
 	}
 	text := fmt.Sprintf("%10d\n", os.Getpid())
-	if err := f.Truncate(0); err == nil {
+	if err = f.Truncate(0); err == nil {
 		_, err = f.WriteAt([]byte(text), 0)
 	}
 	if err != nil {
