@@ -126,11 +126,9 @@ func (s *Server) Reload(ctx context.Context) {
 
 // Status returns a copy of the director's state; false if the server is not running.
 func (s *Server) Status(ctx context.Context) (director.Status, bool) {
-	answer := make(chan director.Status, 1)
-	if !s.call(ctx, func(l *loop) { answer <- l.director.Status() }) {
-		return director.Status{}, false
-	}
-	return <-answer, true
+	var status director.Status
+	ok := s.call(ctx, func(l *loop) { status = l.director.Status() })
+	return status, ok
 }
 
 // Done is closed when Run has returned.
@@ -140,7 +138,7 @@ func (s *Server) Done() <-chan struct{} { return s.done }
 func (s *Server) call(ctx context.Context, f func(*loop)) bool {
 	did := make(chan struct{})
 	select {
-	case s.calls <- func(l *loop) { f(l); close(did) }:
+	case s.calls <- func(l *loop) { defer close(did); f(l) }:
 		<-did
 		return true
 	case <-s.done:
