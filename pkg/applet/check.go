@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -13,6 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/systole-ha/systole/pkg/agent/ipvsadm"
 	"github.com/systole-ha/systole/pkg/config/authkeys"
 	"github.com/systole-ha/systole/pkg/config/hacf"
 	"github.com/systole-ha/systole/pkg/config/hadir"
@@ -37,9 +37,10 @@ var checkProgram = program{
 const checkUsage = `Usage: systole check [DIR]
        systole check --kind ha.cf|authkeys|haresources|ldirectord.cf FILE
 
-Reads ha.cf, authkeys, haresources and every ldirectord.cf that haresources names, from DIR
-(/etc/ha.d), and holds them against each other and against this machine: node names, interfaces,
-addresses, modes, resource scripts, virtual services. With --kind it reads one file alone.
+Reads ha.cf, authkeys, haresources, every ldirectord.cf that haresources names, and the rules that
+the ipvsadm resource loads, from DIR (/etc/ha.d), and holds them against each other and against this
+machine: node names, interfaces, addresses, modes, programs, virtual services. A file DIR/nodeinfo
+says which node this is, as for heartbeat. With --kind it reads one file alone. Nothing is changed.
 
 Every problem is a line "file:line:col: directive: what is wrong (want what)"; every file gets a
 line that sums it up.
@@ -55,59 +56,66 @@ var checkGrammar = getopt.Grammar{Opts: []getopt.Opt{
 // kinds are the files that check and show know, by their usual names.
 var kinds = []string{"ha.cf", "authkeys", "haresources", "ldirectord.cf"}
 
+// Exit status of check and show.
+const (
+	exitSound  = 0
+	exitErrors = 1
+	exitMisuse = 2
+)
+
 func check(env Env, args []string) int {
 	r, err := checkGrammar.Parse(args)
 	kind, one := r.Value("kind")
 	switch {
+	case err != nil:
+		fmt.Fprintf(env.Stderr, "systole check: %v (systole check --help)\n", err)
+		return exitMisuse
 	case r.Has("help"):
 		fmt.Fprint(env.Stdout, checkUsage)
-		return 0
-	case err != nil:
-		fmt.Fprintf(env.Stderr, "systole check: %v\n", err)
-		return 2
+		return exitSound
 	case one && !slices.Contains(kinds, kind):
 		fmt.Fprintf(env.Stderr, "systole check: no kind %q (want %s)\n", kind, strings.Join(kinds, ", "))
-		return 2
+		return exitMisuse
 	case one && len(r.Operands) != 1 || len(r.Operands) > 1:
 		fmt.Fprint(env.Stderr, checkUsage)
-		return 2
+		return exitMisuse
 	}
 	in := newInspector(env)
 	if one {
 		in.file(kind, r.Operands[0])
-		return in.status()
+		return in.report()
 	}
-	dir := "/etc/ha.d"
+	dir := in.root + "/etc/ha.d"
 	if len(r.Operands) == 1 {
 		dir = r.Operands[0]
 	}
 	if st, err := os.Stat(dir); err != nil || !st.IsDir() {
 		fmt.Fprintf(env.Stderr, "systole check: %s is not a directory\n", dir)
-		return 2
+		return exitMisuse
 	}
 	in.directory(dir)
-	return in.status()
+	return in.report()
 }
 
-// inspector reads files and prints what it finds.
+// inspector reads files, collects what is wrong with them, and what was understood.
 type inspector struct {
 	env      Env
-	node     string
+	root     string // what stands for "/" in front of the usual places
+	node     string // own name; "" when a file is looked at alone
 	parsed   hadir.Dir
 	ring     *hbauth.Ring
-	systole  systolecf.Config
 	problems map[string]diag.List // by file
 	order    []string
 	summary  map[string]string
 }
 
 func newInspector(env Env) *inspector {
-	return &inspector{env: env, problems: map[string]diag.List{}, summary: map[string]string{}}
+	return &inspector{env: env, root: env.Getenv(rootEnv), problems: map[string]diag.List{}, summary: map[string]string{}}
 }
 
-// status prints everything and gives the exit status.
-func (in *inspector) status() int {
-	status := 0
+// report prints everything and gives the exit status.
+func (in *inspector) report() int {
+	status := exitSound
 	for _, file := range in.order {
 		list := in.problems[file]
 		list.Sort()
@@ -117,7 +125,7 @@ func (in *inspector) status() int {
 		errs, warns := list.Count()
 		verdict := "ok"
 		if errs > 0 {
-			verdict, status = count(errs, "error"), 1
+			verdict, status = count(errs, "error"), exitErrors
 		}
 		if warns > 0 {
 			verdict += ", " + count(warns, "warning")
@@ -130,9 +138,10 @@ func (in *inspector) status() int {
 	return status
 }
 
+// count is a number with a noun, which stays as it is if it has no plural in s.
 func count(n int, noun string) string {
-	if n == 1 {
-		return "1 " + noun
+	if n == 1 || noun == "media" {
+		return fmt.Sprintf("%d %s", n, noun)
 	}
 	return fmt.Sprintf("%d %ss", n, noun)
 }
@@ -161,49 +170,43 @@ func (in *inspector) text(file string) ([]byte, bool) {
 	return text, true
 }
 
+// file looks at one file alone.
 func (in *inspector) file(kind, file string) {
-	text, ok := in.text(file)
-	if !ok {
-		return
-	}
-	switch kind {
-	case "ha.cf":
-		in.haCF(file, text)
-	case "authkeys":
-		in.authkeys(file, text)
-	case "haresources":
-		in.haresources(file, text, nil)
-	case "ldirectord.cf":
-		in.ldirectord(file, text)
+	if text, ok := in.text(file); ok {
+		switch kind {
+		case "ha.cf":
+			in.haCF(file, text)
+		case "authkeys":
+			in.authkeys(file, text)
+		case "haresources":
+			in.haresources(file, text, nil)
+		case "ldirectord.cf":
+			in.ldirectord(file, text)
+		}
 	}
 }
 
 func (in *inspector) haCF(file string, text []byte) {
-	cfg, problems := hacf.Parse(file, text, daemon.Host(in.node))
+	cfg, problems := hacf.Parse(file, text, machineHost(in.node))
 	in.parsed.HA = cfg
-	in.add(file, fmt.Sprintf("%s, %s", count(len(cfg.Nodes), "node"), plural(len(cfg.Media), "medium", "media")), append(problems, cfg.Pending...)...)
-}
-
-func plural(n int, one, many string) string {
-	if n == 1 {
-		return "1 " + one
-	}
-	return fmt.Sprintf("%d %s", n, many)
+	in.add(file, fmt.Sprintf("%s, %s", count(len(cfg.Nodes), "node"), count(len(cfg.Media), "media")), append(problems, cfg.Pending...)...)
 }
 
 func (in *inspector) authkeys(file string, text []byte) {
-	var problems diag.List
-	if st, err := os.Stat(file); err == nil {
-		problems = authkeys.CheckMode(file, uint32(st.Mode().Perm()))
+	var st unix.Stat_t
+	if err := unix.Stat(file, &st); err == nil {
+		in.add(file, "", authkeys.CheckMode(file, st.Mode)...)
+		if st.Uid != 0 && int(st.Uid) != os.Geteuid() { // a copy of one's own may be looked at
+			in.add(file, "", diag.Problem{Pos: diag.Pos{File: file}, Msg: fmt.Sprintf("user %d owns the file and can read the keys", st.Uid), Want: "owner root"})
+		}
 	}
-	ring, more := authkeys.Parse(file, text)
-	in.ring = ring
+	ring, problems := authkeys.Parse(file, text)
 	summary := ""
-	if ring != nil {
+	if in.ring = ring; ring != nil {
 		n, key := ring.Selected()
 		summary = fmt.Sprintf("signs with key %d, %s", n, key.Method)
 	}
-	in.add(file, summary, append(problems, more...)...)
+	in.add(file, summary, problems...)
 }
 
 func (in *inspector) haresources(file string, text []byte, nodes []string) {
@@ -216,8 +219,10 @@ func (in *inspector) haresources(file string, text []byte, nodes []string) {
 	in.add(file, fmt.Sprintf("%s, %s", count(len(groups), "group"), count(n, "resource")), problems...)
 }
 
-func (in *inspector) ldirectord(file string, text []byte) *ldirectordcf.Config {
-	cfg, problems := ldirectordcf.Parse(file, text, ldirectord.LoadOptions{Getenv: in.env.Getenv}.Parser(context.Background()))
+func (in *inspector) ldirectord(file string, text []byte) {
+	options := ldirectord.LoadOptions{Getenv: in.env.Getenv}.Parser(context.Background())
+	options.Writable = writable // the daemon's own test creates the file
+	cfg, problems := ldirectordcf.Parse(file, text, options)
 	reals, fallbacks := 0, 0
 	for _, v := range cfg.Virtuals {
 		reals += len(v.Reals)
@@ -225,8 +230,8 @@ func (in *inspector) ldirectord(file string, text []byte) *ldirectordcf.Config {
 			fallbacks++
 		}
 	}
+	in.parsed.Ldirectord = append(in.parsed.Ldirectord, cfg)
 	in.add(file, fmt.Sprintf("%d virtual, %d real, %d fallback", len(cfg.Virtuals), reals, fallbacks), append(problems, cfg.Pending...)...)
-	return cfg
 }
 
 // directory checks a whole /etc/ha.d.
@@ -236,125 +241,135 @@ func (in *inspector) directory(dir string) {
 		in.add(dir, "", diag.Problem{Sev: diag.Error, Msg: err.Error()})
 	}
 	in.node = node
-	var nodes []string
-	if file := filepath.Join(dir, "ha.cf"); true {
-		if text, ok := in.text(file); ok {
-			in.haCF(file, text)
-			for _, n := range in.parsed.HA.Nodes {
-				nodes = append(nodes, n.Name)
-			}
-			for _, m := range in.parsed.HA.Media {
-				if m.Ping() {
-					nodes = append(nodes, m.Name)
-				}
-			}
-		}
-	}
-	if file := filepath.Join(dir, "authkeys"); true {
-		if text, ok := in.text(file); ok {
-			in.authkeys(file, text)
-		}
-	}
-	if file := filepath.Join(dir, "haresources"); true {
-		if text, ok := in.text(file); ok {
-			in.haresources(file, text, nodes)
-		}
+	in.file("ha.cf", filepath.Join(dir, "ha.cf"))
+	in.file("authkeys", filepath.Join(dir, "authkeys"))
+	resources := filepath.Join(dir, "haresources")
+	if text, ok := in.text(resources); ok {
+		in.haresources(resources, text, in.nodes())
 	}
 	if file := filepath.Join(dir, "systole.cf"); exists(file) {
 		if text, ok := in.text(file); ok {
-			cfg, problems := systolecf.Parse(file, text)
-			in.systole = cfg
+			_, problems := systolecf.Parse(file, text)
 			in.add(file, "", problems...)
 		}
 	}
 	for _, file := range in.ldirectordFiles(dir) {
-		if text, ok := in.text(file); ok {
-			in.parsed.Ldirectord = append(in.parsed.Ldirectord, in.ldirectord(file, text))
-		}
+		in.file("ldirectord.cf", file)
 	}
 	in.rules()
-	for _, p := range hadir.Check(in.parsed, thisMachine(dir)) {
+	for _, p := range hadir.Check(in.parsed, in.machine(dir)) {
 		in.add(p.Pos.File, "", p)
 	}
 }
 
+// nodes are the names that may begin a line of haresources; nil if ha.cf does not tell.
+func (in *inspector) nodes() []string {
+	if in.parsed.HA == nil {
+		return nil
+	}
+	var names []string
+	for _, n := range in.parsed.HA.Nodes {
+		names = append(names, n.Name)
+	}
+	for _, m := range in.parsed.HA.Media {
+		if m.Ping() {
+			names = append(names, m.Name)
+		}
+	}
+	return names
+}
+
 // ldirectordFiles are the configurations that haresources names, resolved as ldirectord does, and
-// ldirectord.cf if it is there.
+// ldirectord.cf if it is there. One that is nowhere is given as it would be looked for first.
 func (in *inspector) ldirectordFiles(dir string) []string {
 	var files []string
 	add := func(name string) {
-		for _, f := range []string{filepath.Join(dir, name), filepath.Join(dir, "conf", name), name} {
-			if exists(f) {
-				if !slices.Contains(files, f) {
-					files = append(files, f)
-				}
-				return
-			}
-		}
-		files = append(files, filepath.Join(dir, name)) // and so it is reported as missing
-	}
-	for _, g := range in.parsed.Groups {
-		for _, r := range g.Resources {
-			if r.Script != "ldirectord" {
-				continue
-			}
-			if len(r.Args) > 0 {
-				add(r.Args[0])
-			} else {
-				add("ldirectord.cf")
-			}
+		places := []string{filepath.Join(dir, name), filepath.Join(dir, "conf", name), name}
+		at := max(slices.IndexFunc(places, exists), 0)
+		if !slices.Contains(files, places[at]) {
+			files = append(files, places[at])
 		}
 	}
-	if f := filepath.Join(dir, "ldirectord.cf"); exists(f) && !slices.Contains(files, f) {
-		files = append(files, f)
+	for _, r := range in.resources("ldirectord") {
+		if len(r.Args) > 0 {
+			add(r.Args[0])
+		} else {
+			add("ldirectord.cf")
+		}
+	}
+	if exists(filepath.Join(dir, "ldirectord.cf")) {
+		add("ldirectord.cf")
 	}
 	return files
 }
 
-func exists(file string) bool {
-	st, err := os.Stat(file)
-	return err == nil && st.Mode().IsRegular()
+// resources are all resources of that script.
+func (in *inspector) resources(script string) []haresources.Resource {
+	var list []haresources.Resource
+	for _, g := range in.parsed.Groups {
+		for _, r := range g.Resources {
+			if r.Script == script {
+				list = append(list, r)
+			}
+		}
+	}
+	return list
 }
 
-// rules reads the rules that the ipvsadm resource would load, if there is one.
+// rules reads the rules that the ipvsadm resource would load, if there is such a resource: where
+// they are, and what is none, is in spec/resource-manager.md, 6.6.
 func (in *inspector) rules() {
-	if !slices.ContainsFunc(in.parsed.Groups, func(g haresources.Group) bool {
-		return slices.ContainsFunc(g.Resources, func(r haresources.Resource) bool { return r.Script == "ipvsadm" })
-	}) {
+	if len(in.resources("ipvsadm")) == 0 {
 		return
 	}
-	for _, file := range []string{"/etc/sysconfig/ipvsadm", "/etc/ipvsadm.rules"} {
-		if !exists(file) {
+	files := []string{in.root + "/etc/sysconfig/ipvsadm", in.root + "/etc/ipvsadm.rules"}
+	at := slices.IndexFunc(files, exists)
+	if at < 0 {
+		return
+	}
+	file := files[at]
+	text, ok := in.text(file)
+	if !ok {
+		return
+	}
+	if settings := in.root + "/etc/default/ipvsadm"; exists(settings) && !autoLoad(settings) {
+		in.add(file, "not loaded: AUTO is not true in "+settings)
+		return
+	}
+	if isScript(text) {
+		in.add(file, "a script, not a rule set: nothing is loaded from it")
+		return
+	}
+	rules, problems := ipvs.ParseRules(file, text, ipvsadm.SystemNames(context.Background()))
+	type key struct {
+		service ipvs.VIP
+		dest    netip.AddrPort
+	}
+	places := map[key]diag.Pos{}
+	table := model.New()
+	for _, rule := range rules {
+		if rule.Err != nil || !rule.Command.ChangesTable() {
 			continue
 		}
-		text, ok := in.text(file)
-		if !ok {
-			return
+		op := rule.Command.Op
+		places[key{op.Service.VIP, op.Dest.Addr}] = rule.Pos
+		if err := table.Do(context.Background(), op); err != nil {
+			problems.Errorf(rule.Pos, "", "", "%v", err)
 		}
-		if isScript(text) {
-			in.add(file, "a script, not a rule set: the resource loads nothing from it")
-			return
-		}
-		rules, problems := ipvs.ParseRules(file, text, ipvs.Names{})
-		table := model.New()
-		for _, rule := range rules {
-			if rule.Err != nil || !rule.Command.ChangesTable() {
-				continue
-			}
-			if err := table.Do(context.Background(), rule.Command.Op); err != nil {
-				problems.Errorf(rule.Pos, "", "", "%v", err)
-			}
-		}
-		in.parsed.RulesFile, in.parsed.RulesLoaded = file, true
-		in.parsed.Rules, _ = table.Snapshot(context.Background()) // the model has no errors to give
-		in.add(file, count(len(rules), "rule"), problems...)
-		return
 	}
+	entries, err := table.Snapshot(context.Background())
+	if err != nil {
+		problems.Errorf(diag.Pos{File: file}, "", "", "%v", err)
+	}
+	in.parsed.Rules = &hadir.Rules{Table: entries, At: func(service ipvs.VIP, dest netip.AddrPort) diag.Pos {
+		return places[key{service, dest}]
+	}}
+	in.add(file, count(len(rules), "rule"), problems...)
 }
 
-// isScript tells a shell script from a rule set by its first word (spec/resource-manager.md, 6.6).
+// isScript tells a shell script from a rule set by its first word.
 func isScript(text []byte) bool {
-	for line := range strings.SplitSeq(string(text), "\n") {
+	for line := range strings.Lines(string(text)) {
 		line = strings.TrimSpace(line)
 		if line != "" && line[0] != '#' {
 			return line[0] != '-' && !strings.HasPrefix(line, "ipvsadm ")
@@ -363,40 +378,17 @@ func isScript(text []byte) bool {
 	return false
 }
 
-// thisMachine collects what the files are held against.
-func thisMachine(dir string) hadir.Machine {
-	m := hadir.Machine{Links: map[string][]netip.Prefix{}}
-	interfaces, err := net.Interfaces()
+// autoLoad tells whether Debian's settings of the ipvsadm service want the rules loaded.
+func autoLoad(settings string) bool {
+	text, err := os.ReadFile(settings)
 	if err != nil {
-		m.Links = nil
-	}
-	for _, i := range interfaces {
-		m.Links[i.Name] = nil
-		addrs, err := i.Addrs()
-		if err != nil {
-			continue
-		}
-		for _, a := range addrs {
-			if p, err := netip.ParsePrefix(a.String()); err == nil {
-				m.Links[i.Name] = append(m.Links[i.Name], p)
-			}
-		}
-	}
-	m.Script = func(name string) (string, bool) {
-		for _, d := range []string{filepath.Join(dir, "resource.d"), "/etc/ha.d/resource.d", "/etc/init.d"} {
-			path := filepath.Join(d, name)
-			if exists(path) && unix.Access(path, unix.X_OK) == nil {
-				return path, true
-			}
-		}
-		return "", false
-	}
-	m.Builtin = func(name string) bool {
-		switch name {
-		case "IPaddr", "IPaddr2", "IPv6addr", "ipvsadm", "ldirectord":
-			return true
-		}
 		return false
 	}
-	return m
+	auto := ""
+	for line := range strings.Lines(string(text)) {
+		if value, ok := strings.CutPrefix(strings.TrimSpace(line), "AUTO="); ok {
+			auto = strings.Trim(value, `"'`)
+		}
+	}
+	return auto == "true"
 }

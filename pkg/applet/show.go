@@ -7,11 +7,12 @@ import (
 	"reflect"
 	"slices"
 	"strings"
-	"text/tabwriter"
 	"time"
 
+	"github.com/systole-ha/systole/pkg/config/ldirectordcf"
 	"github.com/systole-ha/systole/pkg/diag"
 	"github.com/systole-ha/systole/pkg/getopt"
+	"github.com/systole-ha/systole/pkg/hbauth"
 )
 
 var showProgram = program{
@@ -22,8 +23,9 @@ var showProgram = program{
 
 const showUsage = `Usage: systole show [--json] [--kind ha.cf|authkeys|haresources|ldirectord.cf] FILE
 
-Prints what was understood of a file, defaults filled in. The kind is taken from the file's name:
-authkeys, haresources, ha.cf; any other name is taken for a ldirectord.cf. Keys, passwords and secrets are not printed.
+Prints what was understood of a file, defaults filled in: in the grammar of the file, or with --json
+as an object, times in seconds. Keys, passwords and secrets are not shown. The kind is taken from
+the file's name; any other name than ha.cf, authkeys and haresources is taken for a ldirectord.cf.
 
 Exit status: 0, 1 the file has errors (they are on standard error), 2 usage.
 `
@@ -37,15 +39,15 @@ var showGrammar = getopt.Grammar{Opts: []getopt.Opt{
 func show(env Env, args []string) int {
 	r, err := showGrammar.Parse(args)
 	switch {
+	case err != nil:
+		fmt.Fprintf(env.Stderr, "systole show: %v (systole show --help)\n", err)
+		return exitMisuse
 	case r.Has("help"):
 		fmt.Fprint(env.Stdout, showUsage)
-		return 0
-	case err != nil:
-		fmt.Fprintf(env.Stderr, "systole show: %v\n", err)
-		return 2
+		return exitSound
 	case len(r.Operands) != 1:
 		fmt.Fprint(env.Stderr, showUsage)
-		return 2
+		return exitMisuse
 	}
 	file := r.Operands[0]
 	kind, given := r.Value("kind")
@@ -57,71 +59,70 @@ func show(env Env, args []string) int {
 	}
 	if !slices.Contains(kinds, kind) {
 		fmt.Fprintf(env.Stderr, "systole show: no kind %q (want %s)\n", kind, strings.Join(kinds, ", "))
-		return 2
+		return exitMisuse
 	}
 	in := newInspector(env)
-	text, ok := in.text(file)
-	var value any
-	if ok {
-		value = in.understood(kind, file, text)
-	}
-	status := 0
+	in.file(kind, file)
 	for _, p := range in.problems[file] {
 		fmt.Fprintln(env.Stderr, p)
-		if p.Sev == diag.Error {
-			status = 1
-		}
 	}
-	if value == nil {
-		return status
+	status := exitSound
+	if in.problems[file].Err() != nil {
+		status = exitErrors
 	}
+	out := in.understood(kind)
 	if r.Has("json") {
-		out := json.NewEncoder(env.Stdout)
-		out.SetIndent("", "  ")
-		if err := out.Encode(plain(reflect.ValueOf(value))); err != nil {
+		text, err := json.MarshalIndent(plain(reflect.ValueOf(out.value)), "", "  ")
+		if err != nil {
 			fmt.Fprintf(env.Stderr, "systole show: %v\n", err)
-			return 1
+			return exitErrors
 		}
+		fmt.Fprintf(env.Stdout, "%s\n", text)
 		return status
 	}
-	w := tabwriter.NewWriter(env.Stdout, 0, 8, 2, ' ', 0)
-	write(w, "", plain(reflect.ValueOf(value)))
-	if err := w.Flush(); err != nil {
-		fmt.Fprintf(env.Stderr, "systole show: %v\n", err)
-		return 1
-	}
+	fmt.Fprint(env.Stdout, out.text)
 	return status
 }
 
-// understood parses the file and returns its value; keys are left out.
-func (in *inspector) understood(kind, file string, text []byte) any {
-	switch kind {
-	case "ha.cf":
-		in.haCF(file, text)
-		return in.parsed.HA
-	case "authkeys":
-		in.authkeys(file, text)
-		if in.ring == nil {
-			return nil
-		}
-		type key struct {
-			Number   int
-			Method   string
-			Selected bool
-		}
-		var keys []key
-		signs, _ := in.ring.Selected()
-		for n := range 16 {
-			if k, ok := in.ring.Key(n); ok {
-				keys = append(keys, key{n, k.Method.String(), n == signs})
-			}
-		}
-		return keys
-	case "haresources":
-		in.haresources(file, text, nil)
-		return in.parsed.Groups
+// understanding is a file as it was understood, as a value and in its grammar.
+type understanding struct {
+	value any
+	text  string
+}
+
+// understood is what file found out; nothing of a file that could not be read, or of keys with errors.
+func (in *inspector) understood(kind string) understanding {
+	switch {
+	case kind == "ha.cf" && in.parsed.HA != nil:
+		return understanding{in.parsed.HA, haCFText(in.parsed.HA)}
+	case kind == "authkeys" && in.ring != nil:
+		keys := listKeys(in.ring)
+		return understanding{keys, authkeysText(keys)}
+	case kind == "haresources" && in.parsed.Resources != "":
+		return understanding{in.parsed.Groups, haresourcesText(in.parsed.Groups)}
+	case kind == "ldirectord.cf" && len(in.parsed.Ldirectord) > 0:
+		cfg := in.parsed.Ldirectord[0]
+		return understanding{cfg, ldirectordText(cfg)}
 	}
-	return in.ldirectord(file, text)
+	return understanding{}
+}
+
+// shownKey is a key of authkeys without its text.
+type shownKey struct {
+	Number int
+	Method string
+	Signs  bool
+}
+
+func listKeys(ring *hbauth.Ring) []shownKey {
+	var keys []shownKey
+	signs, _ := ring.Selected()
+	for n := range hbauth.MaxKeys {
+		if k, ok := ring.Key(n); ok {
+			keys = append(keys, shownKey{n, k.Method.String(), n == signs})
+		}
+	}
+	return keys
 }
 
 // field keeps a struct's order, which a map would lose.
@@ -152,24 +153,27 @@ func (o object) MarshalJSON() ([]byte, error) {
 	return append(b, '}'), nil
 }
 
-// plain turns a value into objects, lists and simple values: what has a text of its own (times,
-// addresses, words) becomes it, positions and problems are left out.
+// hidden are the fields that are not shown when they are set.
+var hidden = []string{"password", "secret"}
+
+// plain turns a value into objects, lists and simple values: what has a text of its own (addresses,
+// words) becomes it, times become seconds, positions and problems are left out.
 func plain(v reflect.Value) any {
 	if !v.IsValid() {
 		return nil
 	}
 	switch x := v.Interface().(type) {
 	case time.Duration:
-		return x.String()
-	case diag.Pos, diag.List:
-		return nil
+		return x.Seconds()
+	case ldirectordcf.EmailStatus:
+		return emailStatus(x)
 	case fmt.Stringer:
-		if v.Kind() != reflect.Pointer || !v.IsNil() {
+		if v.Kind() != reflect.Pointer {
 			return x.String()
 		}
 	}
 	switch v.Kind() {
-	case reflect.Pointer, reflect.Interface:
+	case reflect.Pointer:
 		if v.IsNil() {
 			return nil
 		}
@@ -178,20 +182,21 @@ func plain(v reflect.Value) any {
 		o := object{}
 		for i := range v.NumField() {
 			f := v.Type().Field(i)
-			if !f.IsExported() {
-				continue
+			name := f.Tag.Get("json")
+			if name == "" {
+				name = strings.ToLower(f.Name)
 			}
-			if f.Type == reflect.TypeFor[diag.Pos]() || f.Type == reflect.TypeFor[diag.List]() {
+			if !f.IsExported() || name == "-" || f.Type == reflect.TypeFor[diag.Pos]() || f.Type == reflect.TypeFor[diag.List]() {
 				continue
 			}
 			value := plain(v.Field(i))
-			if (f.Name == "Password" || f.Name == "Secret") && value != "" {
-				value = "(not shown)"
+			if slices.Contains(hidden, name) && value != "" {
+				value = notShown
 			}
-			o = append(o, field{strings.ToLower(f.Name), value})
+			o = append(o, field{name, value})
 		}
 		return o
-	case reflect.Slice, reflect.Array:
+	case reflect.Slice:
 		list := []any{}
 		for i := range v.Len() {
 			list = append(list, plain(v.Index(i)))
@@ -199,40 +204,4 @@ func plain(v reflect.Value) any {
 		return list
 	}
 	return v.Interface()
-}
-
-// write prints a value as "name  value" lines; parts of parts have their parents' names before a dot.
-func write(w *tabwriter.Writer, prefix string, v any) {
-	switch v := v.(type) {
-	case object:
-		for _, f := range v {
-			name := f.name
-			if prefix != "" {
-				name = prefix + "." + name
-			}
-			write(w, name, f.value)
-		}
-	case []any:
-		simple := true
-		for _, x := range v {
-			if _, ok := x.(object); ok {
-				simple = false
-			}
-		}
-		if simple {
-			var words []string
-			for _, x := range v {
-				words = append(words, fmt.Sprint(x))
-			}
-			fmt.Fprintf(w, "%s\t%s\n", prefix, strings.Join(words, " "))
-			return
-		}
-		for i, x := range v {
-			write(w, fmt.Sprintf("%s[%d]", prefix, i), x)
-		}
-	case nil:
-		fmt.Fprintf(w, "%s\t-\n", prefix)
-	default:
-		fmt.Fprintf(w, "%s\t%v\n", prefix, v)
-	}
 }

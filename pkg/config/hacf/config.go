@@ -6,7 +6,7 @@ import (
 	"github.com/systole-ha/systole/pkg/diag"
 )
 
-// Config is a ha.cf as understood.
+// Config is a ha.cf as understood. The tags are the directives' names, where they differ from the fields'.
 type Config struct {
 	File  string
 	Nodes []Node   // in file order, lower case; duplicates are kept, as the original keeps them
@@ -18,22 +18,22 @@ type Config struct {
 	Initdead  time.Duration // default derived from deadtime
 	Deadping  time.Duration // default deadtime
 
-	Failback       Failback      // default legacy
+	Failback       Failback      `json:"auto_failback"` // default legacy
 	Hopfudge       int           // default 1
-	MaxRexmitDelay time.Duration // default 250 ms
+	MaxRexmitDelay time.Duration `json:"max_rexmit_delay"` // default 250 ms
 	UDPPort        int           // default 694
 	Baud           int           // default 19200
 	Msgfmt         string        // classic or netstring
-	LogBadPack     bool          // default true
+	LogBadPack     bool          `json:"log_badpack"` // default true
 
-	LogFile, DebugFile string // empty: none
-	LogFacility        string // empty or "none": no syslog
-	SyslogMsgFmt       bool   // default true
-	UseLogd            bool
-	ConnLogdTime       time.Duration // default 60 s
+	LogFile, DebugFile string        // empty: none
+	LogFacility        string        // empty or "none": no syslog
+	SyslogMsgFmt       bool          // default true
+	UseLogd            bool          `json:"use_logd"`
+	ConnLogdTime       time.Duration `json:"conn_logd_time"` // default 60 s
 	Debug              int           // 0 to 255
 
-	Clients  []Client  // respawn and failfast
+	Clients  []Client  `json:"respawn"` // respawn and failfast
 	APIAuth  []APIAuth // apiauth, file order
 	Stonith  *Stonith  // the last stonith or stonith_host that applies to this node
 	Watchdog string
@@ -43,20 +43,20 @@ type Config struct {
 	MemReserve             int  // kB, default 6500
 	CoreDumps              bool // default true
 	CoreRoot               string
-	GenMethod              string // file or time
-	UUIDFrom               string // file or nodename
-	Autojoin               string // none; other and any are refused in haresources mode
-	Cluster                string // default linux-ha
-	Pacemaker              string // as written; haresources mode only starts with a false value
-	Compression            string // zlib or bz2
-	CompressionThreshold   int    // kB, default 2
-	TraditionalCompression bool
-	UseApphbd              bool
+	GenMethod              string   `json:"hbgenmethod"` // file or time
+	UUIDFrom               string   // file or nodename
+	Autojoin               string   // none; other and any are refused in haresources mode
+	Cluster                string   // default linux-ha
+	Pacemaker              string   // as written; haresources mode only starts with a false value
+	Compression            string   // zlib or bz2
+	CompressionThreshold   int      `json:"compression_threshold"` // kB, default 2
+	TraditionalCompression bool     `json:"traditional_compression"`
+	UseApphbd              bool     `json:"use_apphbd"`
 	Env                    []string // NAME=VALUE of env directives
 
 	// Params are the recorded parameters, raw as written or as defaulted, in the order of the
 	// original's directive table: what children get as HA_NAME and clients by getparm.
-	Params []Param
+	Params []Param `json:"-"`
 	// Pending holds a warning for each directive that is understood and has no effect yet, one a
 	// directive, at its first place.
 	Pending diag.List

@@ -23,14 +23,15 @@ func (c *Config) Lines() []Line {
 		if d.get == nil {
 			continue
 		}
-		text, isDefault := d.get(c), true
+		text := d.get(c)
+		isDefault := d.record || text == "off" // of what is recorded at most when it is given
 		for _, p := range c.Params {
 			if p.Name == d.name {
 				isDefault = p.Default
 			}
 		}
 		if text != "" {
-			list = append(list, Line{d.name, text, isDefault && d.record})
+			list = append(list, Line{d.name, text, isDefault})
 		}
 	}
 	for _, e := range c.Env {
