@@ -19,13 +19,20 @@ type ipfailClient struct {
 
 	machine *ipfail.Machine // nil until signed on
 	out     *halog.Logger
+	ready   time.Time         // when it takes up its messages; zero when it has
+	waiting []cluster.Deliver // what came before
 }
 
 // id is the client's name on the wire; client_gen counts its sign-ons and is 0 for the first.
 const id = "ipfail"
 
+// settle is how long ipfail is busy after its start: messages that come meanwhile wait. The original's
+// takes that long to sign on, so that a partner that returns and asks for the count at once gets
+// its answer when an automatic failback is over, not in the middle of it.
+const settle = 4 * time.Second
+
 // signOn is what the daemon of the original tells the cluster when a client signs on.
-func (c *ipfailClient) signOn(_ time.Time, pid int) {
+func (c *ipfailClient) signOn(now time.Time, pid int) {
 	st := c.status()
 	cfg := c.cfg
 	cfg.PID = pid
@@ -39,6 +46,7 @@ func (c *ipfailClient) signOn(_ time.Time, pid int) {
 	c.out = c.log(pid)
 	var actions []ipfail.Action
 	c.machine, actions = ipfail.Start(cfg)
+	c.ready = now.Add(settle)
 	c.announce("join", "signon")
 	c.act(actions)
 }
@@ -47,7 +55,7 @@ func (c *ipfailClient) signOff() {
 	if c.machine == nil {
 		return
 	}
-	c.machine = nil
+	c.machine, c.waiting = nil, nil
 	c.announce("leave", "signoff")
 }
 
@@ -67,6 +75,10 @@ func (c *ipfailClient) announce(st, info string) {
 // messages that were normally processed, and of those to a client only its own.
 func (c *ipfailClient) deliver(now time.Time, d cluster.Deliver) {
 	if c.machine == nil || d.Kind != cluster.Kept {
+		return
+	}
+	if !c.ready.IsZero() {
+		c.waiting = append(c.waiting, d)
 		return
 	}
 	get := d.Msg.Get
@@ -107,10 +119,23 @@ func (c *ipfailClient) deadline() (time.Time, bool) {
 	if c.machine == nil {
 		return time.Time{}, false
 	}
+	if !c.ready.IsZero() {
+		return c.ready, true
+	}
 	return c.machine.Deadline()
 }
 
-func (c *ipfailClient) tick(now time.Time) { c.act(c.machine.Step(now, ipfail.Tick{}, c.view())) }
+func (c *ipfailClient) tick(now time.Time) {
+	if c.ready.IsZero() {
+		c.act(c.machine.Step(now, ipfail.Tick{}, c.view()))
+		return
+	}
+	waiting := c.waiting
+	c.ready, c.waiting = time.Time{}, nil
+	for _, d := range waiting {
+		c.deliver(now, d)
+	}
+}
 
 func (c *ipfailClient) view() ipfail.View {
 	st := c.status()
