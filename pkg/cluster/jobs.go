@@ -43,8 +43,17 @@ func (e *Engine) jobLog(j *job, l Level, text string) {
 	e.emit(Log{Level: l, Text: text, Job: j.id})
 }
 
+// maxQueue is how many notices may wait while a script hangs; a death is never left out.
+const maxQueue = 1000
+
 // notify queues a message for the script of its type, if there is one (QueueRemoteRscReq).
 func (e *Engine) notify(m *hamsg.Msg) {
+	if len(e.queue) >= maxQueue {
+		if e.allow("queue", Warn) {
+			e.log(Warn, "A script hangs: no more notices are queued for rc.d.")
+		}
+		return
+	}
 	if call, ok := e.harc(m); ok {
 		e.queue = append(e.queue, notice{call: call})
 		e.startNotice()

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/systole-ha/systole/pkg/cluster/liveness"
 	"github.com/systole-ha/systole/pkg/cluster/takeover"
 	"github.com/systole-ha/systole/pkg/hamsg"
 )
@@ -34,7 +35,7 @@ func (h *host) RequestOurs() {
 	e := h.e()
 	active := 0
 	for _, n := range e.nodes {
-		if n.Status == "active" {
+		if n.Status == liveness.Active {
 			active++
 		}
 	}
@@ -120,12 +121,11 @@ func (h *host) GiveUpAll() {
 func (e *Engine) keys(set Hold) []string {
 	var keys []string
 	for _, g := range e.cfg.Groups {
-		if of := takeover.Foreign; g.Node == e.cfg.Node {
-			of = takeover.Local
-			if set.Has(of) {
-				keys = append(keys, g.Key)
-			}
-		} else if set.Has(of) {
+		side := takeover.Foreign
+		if g.Node == e.cfg.Node {
+			side = takeover.Local
+		}
+		if set.Has(side) {
 			keys = append(keys, g.Key)
 		}
 	}
