@@ -51,7 +51,7 @@ type Engine struct {
 	reqnodesAt  time.Time // next request for the node list; zero if none is wanted
 	deleted     []string
 
-	restartAt time.Time // legacy mode: restart after a healed partition
+	restartAt time.Time // restart after a healed partition that nothing else settles
 
 	jobs   []*job
 	queue  []notice
@@ -110,6 +110,7 @@ func New(cfg Config, now time.Time) *Engine {
 		Node:      cfg.Node,
 		Failback:  cfg.Failback,
 		Unmanaged: cfg.Unmanaged,
+		Many:      len(cfg.Nodes) > 2,
 		Restarted: cfg.Restarted,
 		Held:      cfg.Held,
 	}, (*host)(e))

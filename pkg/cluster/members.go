@@ -38,7 +38,7 @@ func (e *Engine) status(n *node, m *hamsg.Msg) (changed bool) {
 	}
 	// A node that is active the first time that we hear it, or again, has done its "starting" where
 	// we could not hear it: behind a partition it may have taken what we hold.
-	missed := n.Status == liveness.Dead || n.Heard.IsZero() && n.reportSeq == 0 && e.rsc.Nice()
+	missed := n.Status == liveness.Dead || n.Heard.IsZero() && n.reportSeq == 0 && e.rsc.Settles()
 	missed = e.late(n) || missed
 	st = clip(st, maxStatus)
 	if n != e.self && !strings.EqualFold(st, n.Status) {
@@ -264,14 +264,14 @@ func (e *Engine) allAlive() bool {
 	return true
 }
 
-// resync is what follows a healed partition: see takeover.Machine.Healed. In legacy mode both
-// nodes restart, as with the original.
+// resync is what follows a healed partition: see takeover.Machine.Healed. In legacy mode, and with
+// more than two nodes, both restart, as with the original.
 func (e *Engine) resync() {
 	if e.cfg.Unmanaged || e.end.begun() || e.rsc.Nice() && e.rsc.State() < takeover.Received {
 		return
 	}
 	e.sendStatus()
-	if !e.rsc.Nice() {
+	if !e.rsc.Settles() {
 		if e.restartAt.IsZero() {
 			e.restartAt = e.now.Add(partitionRestart)
 		}

@@ -14,7 +14,7 @@ import (
 // Healed is to be called when a node that was declared dead is heard again and has never been
 // away: both may hold everything. Each side asks the other what it holds; settle does the rest.
 func (m *Machine) Healed() {
-	if m.cfg.Unmanaged || m.closing || !m.Nice() || m.standby != NotStandby {
+	if m.cfg.Unmanaged || m.closing || !m.Settles() || m.standby != NotStandby {
 		return
 	}
 	m.needFailback = false
@@ -38,7 +38,7 @@ func (m *Machine) watch() {
 
 // settle puts right, once nothing moves any more, what both nodes claim or none.
 func (m *Machine) settle() {
-	if !m.Nice() || m.closing || m.state != Stable || !m.Stable() {
+	if !m.Settles() || m.closing || m.state != Stable || !m.Stable() {
 		return
 	}
 	disputed := m.held.Has(Local) && m.peer.Has(Foreign)
@@ -65,6 +65,11 @@ func (m *Machine) settle() {
 	}
 	if !m.strayDone && m.strayAt.IsZero() {
 		m.strayAt = m.host.Now().Add(strayDelay)
+		if !m.held.Has(Foreign) && m.peer.Has(Local) && (m.held.Has(Local) || m.cfg.Failback == Off) {
+			// It will not come to us. While it is here, clients may find the wrong one of two
+			// machines with one address, so it goes while the owner still announces itself.
+			m.strayAt = m.host.Now().Add(straySoon)
+		}
 	}
 }
 

@@ -59,6 +59,8 @@ const (
 	// strayDelay is how long after the first stable moment a node looks for groups that it does
 	// not hold but that still run: an automatic failback would claim them first.
 	strayDelay = 3 * time.Second
+	// straySoon is the same for what the peer holds and will keep.
+	straySoon = 500 * time.Millisecond
 	// resyncDelay is how long the peer may seem unstable, with nothing under way, before it is
 	// asked again: the message that would have said so has been lost for good.
 	resyncDelay = 15 * time.Second
@@ -74,6 +76,9 @@ type Config struct {
 	Failback Failback
 	// Unmanaged turns the machine off.
 	Unmanaged bool
+	// Many says that there are more than two normal nodes. What the protocol knows of "the other
+	// side" is then not enough to settle conflicts by, and they are left as the original leaves them.
+	Many bool
 	// Restarted and Held: see cluster.Config.
 	Restarted bool
 	Held      Hold
@@ -124,6 +129,9 @@ func New(cfg Config, host Host) *Machine {
 
 // Nice tells whether the protocol with resource messages is in use (auto_failback on or off).
 func (m *Machine) Nice() bool { return m.cfg.Failback != Legacy }
+
+// Settles tells whether conflicts are settled by the rule of this package.
+func (m *Machine) Settles() bool { return m.Nice() && !m.cfg.Many }
 
 // Held is what we claim, PeerHeld what the peer claims from its own viewpoint.
 func (m *Machine) Held() Hold { return m.held }

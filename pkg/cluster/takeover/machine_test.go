@@ -444,13 +444,26 @@ func TestWatch(t *testing.T) {
 	}
 }
 
-// TestStrays: after the start, what we do not hold is looked for once.
+// TestStrays: after the start, what we do not hold is looked for once: soon if the peer holds it and
+// keeps it.
 func TestStrays(t *testing.T) {
 	r := at(Starting, On)
+	r.hear("peer", resource(All, "1"))
+	r.jobsEnd()
+	r.take()
+	r.pass(strayDelay - 1)
+	if got := r.take(); got != "" {
+		t.Errorf("before an automatic failback: says %q", got)
+	}
+	r.pass(1)
+	if got := r.take(); got != "* drop strays all" {
+		t.Errorf("without an automatic failback: says %q", got)
+	}
+	r = at(Starting, On)
 	r.hear("peer", resource(Local, "1"))
 	r.jobsEnd()
 	r.take()
-	r.pass(3 * time.Second)
+	r.pass(straySoon)
 	if got := r.take(); got != "* drop strays foreign" {
 		t.Errorf("says %q", got)
 	}
