@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -62,7 +63,7 @@ func (d *Director) Log() string {
 }
 
 // Crash kills every process of heartbeat's on the director at once, and nothing else, and returns
-// how many there were.
+// how many there were, when they are gone.
 func (d *Director) Crash() (int, error) {
 	procs, err := d.Processes()
 	if err != nil {
@@ -78,7 +79,22 @@ func (d *Director) Crash() (int, error) {
 			return 0, fmt.Errorf("lab: kill %d (%s): %w", p.HostPID, p.Args, err)
 		}
 	}
+	for begin := time.Now(); slices.ContainsFunc(procs, Process.exists); time.Sleep(time.Millisecond) {
+		if time.Since(begin) > time.Minute {
+			return 0, fmt.Errorf("lab: %s: killed processes have not ended", d.Name())
+		}
+	}
 	return len(procs), nil
+}
+
+// exists tells whether the process has not ended. One that only its parent still knows has.
+func (p Process) exists() bool {
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.HostPID))
+	if err != nil {
+		return false
+	}
+	_, state, _ := strings.Cut(string(stat), ") ") // no name of ours has a parenthesis
+	return !strings.HasPrefix(state, "Z") && !strings.HasPrefix(state, "X")
 }
 
 // Process is a process of a node.

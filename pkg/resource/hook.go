@@ -194,8 +194,12 @@ func (m *Manager) MachDown(ctx context.Context, node string, env []string) [][]b
 
 // reqResource is `req_resource KEY`: it asks for a group of our own unless that is here. With
 // auto_failback on or off, and when nobody else is there, it gives itself the answer.
+//
+// The original takes the key for the whole group. Here a daemon that was killed leaves an address
+// behind, but not the ldirectord that ran in it: a group of which something is not running is
+// asked for, which starts what is missing.
 func (j *job) reqResource(key string) int {
-	if j.Owned(j.ctx, key) {
+	if j.Owned(j.ctx, key) && j.complete(key) {
 		return 0
 	}
 	s := j.script("req_resource")

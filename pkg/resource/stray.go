@@ -1,6 +1,8 @@
 package resource
 
 import (
+	"slices"
+
 	"github.com/systole-ha/systole/pkg/agent"
 	"github.com/systole-ha/systole/pkg/config/haresources"
 )
@@ -14,7 +16,7 @@ func (j *job) dropGroup(key string) int {
 		return 0
 	}
 	for _, r := range g.Resources {
-		if j.strays(s, r) {
+		if j.runs(s, r) {
 			s.log("WARN: %s is running here and should not be: an earlier heartbeat left it behind", r.Word)
 			return j.release(s, g)
 		}
@@ -22,8 +24,15 @@ func (j *job) dropGroup(key string) int {
 	return 0
 }
 
-// strays is owned without a trace in the log.
-func (j *job) strays(s script, r haresources.Resource) bool {
+// complete reports whether every member of a key's group is running.
+func (j *job) complete(key string) bool {
+	s := j.script("ResourceManager")
+	g, ok := j.group(s, key)
+	return !ok || !slices.ContainsFunc(g.Resources, func(r haresources.Resource) bool { return !j.runs(s, r) })
+}
+
+// runs is owned without a trace in the log.
+func (j *job) runs(s script, r haresources.Resource) bool {
 	ch, ok := j.choose(s, r.Script)
 	if !ok {
 		return false

@@ -34,3 +34,31 @@ func TestDropGroup(t *testing.T) {
 		t.Error("still runs")
 	}
 }
+
+// A group is asked for unless all of it runs: a killed daemon leaves the address behind, but not what
+// ran in its own process.
+func TestReqResource(t *testing.T) {
+	b := newBench(t, "ha-master first second", halog.C6, Options{})
+	state := "#!/bin/sh\ncase $1 in\nstatus) [ -e $RUN/${0##*/} ] && echo running || echo stopped ;;\nesac\n"
+	b.program(t, "ha.d/resource.d/first", state)
+	b.program(t, "ha.d/resource.d/second", state)
+	asks := func() bool {
+		t.Helper()
+		d := b.Do(t.Context(), cluster.Call{Verb: cluster.ReqResource, Arg: "first", Env: []string{"HA_NICEFAILBACK=yes"}})
+		if d.Code != 0 {
+			t.Errorf("%+v", d)
+		}
+		return len(d.Say) == 1 && strings.Contains(string(d.Say[0]), "t=ip-request-resp\n")
+	}
+	if !asks() {
+		t.Error("nothing runs, and it is not asked for")
+	}
+	b.program(t, "run/first", "")
+	if !asks() {
+		t.Error("half of it runs, and it is not asked for")
+	}
+	b.program(t, "run/second", "")
+	if asks() {
+		t.Error("all of it runs, and it is asked for")
+	}
+}
