@@ -235,6 +235,9 @@ func (t *directorText) virtual(v *ldirectordcf.Virtual, fork bool) {
 	if v.Netmask > 0 {
 		t.line("netmask", netmask(v.Netmask, v.VIP.Family))
 	}
+	if v.OddMask.IsValid() {
+		t.line("netmask", v.OddMask.String())
+	}
 	t.given("schedflags", v.SchedFlags)
 	if v.OnePacket {
 		t.yes("ops", true)

@@ -120,11 +120,12 @@ type Virtual struct {
 	Fallback        *Fallback // the section's or the global one of its family; nil is none
 	FallbackCommand string    // the section's or the global one
 
-	Scheduler  string // default wrr; not checked against a list
-	Persistent uint32 // seconds; 0 is not persistent
-	Netmask    uint8  // prefix length; 0 is none
-	SchedFlags string // the argument of ipvsadm -b
-	OnePacket  bool   // ops=yes on a udp service
+	Scheduler  string     // default wrr; not checked against a list
+	Persistent uint32     // seconds; 0 is not persistent
+	Netmask    uint8      // prefix length; 0 is none, or OddMask
+	OddMask    netip.Addr // an IPv4 netmask that is no prefix
+	SchedFlags string     // the argument of ipvsadm -b
+	OnePacket  bool       // ops=yes on a udp service
 
 	CheckType        CheckType
 	Every            int    // connects between two negotiates, if Combined

@@ -3,7 +3,6 @@ package ldirectordcf
 import (
 	"errors"
 	"io/fs"
-	"math/bits"
 	"net/netip"
 	"strconv"
 	"strings"
@@ -232,12 +231,14 @@ func (p *parser) netmask(s *section, st statement) bool {
 		p.fail(p.at(st, 0), st.name, "invalid netmask: dotted quad notation is required", "255.255.255.255 or the like", "bad mask %q", clip(value))
 		return false
 	}
-	prefix, ok := maskLength(value)
-	if !ok {
-		p.warn(p.at(st, 0), st.name, "", "ones, then zeros, in its 32 bits", "%q is no network mask: not used", value)
+	addr, err := netip.ParseAddr(value)
+	if err != nil {
+		p.warn(p.at(st, 0), st.name, "", "255.255.255.255 or the like", "%q is no address: not used; ipvsadm would refuse the service", clip(value))
 		return true
 	}
-	s.v.Netmask = prefix
+	var service ipvs.Service
+	service.SetMask4(addr.As4())
+	s.v.Netmask, s.v.OddMask = service.Netmask, service.OddMask
 	return true
 }
 
@@ -252,18 +253,6 @@ func isDottedQuad(s string) bool {
 	return len(parts) == 4
 }
 
-// maskLength is the prefix length of an IPv4 mask.
-func maskLength(s string) (uint8, bool) {
-	addr, err := netip.ParseAddr(s)
-	if err != nil || !addr.Is4() {
-		return 0, false
-	}
-	b := addr.As4()
-	mask := uint32(b[0])<<24 | uint32(b[1])<<16 | uint32(b[2])<<8 | uint32(b[3])
-	ones := bits.LeadingZeros32(^mask)
-	return uint8(ones), ones > 0 && mask<<ones == 0
-}
-
 func (p *parser) schedFlags(s *section, st statement) bool {
 	word := run(st.value, func(c byte) bool { return isTypeByte(c) || c == ',' })
 	if word == "" {
@@ -271,6 +260,7 @@ func (p *parser) schedFlags(s *section, st statement) bool {
 		return false
 	}
 	s.v.SchedFlags = word
+	s.flagsAt = p.at(st, 0)
 	return true
 }
 

@@ -26,10 +26,12 @@ func (v *Virtual) ID() string {
 
 // IPVS is the service that the table should hold.
 func (v *Virtual) IPVS() ipvs.Service {
-	return ipvs.Service{
-		VIP: v.VIP, Scheduler: v.Scheduler, Persistent: v.Persistent, Netmask: v.Netmask, OnePacket: v.OnePacket,
-		SchedFlags: schedFlags(v.SchedFlags),
+	s := ipvs.Service{VIP: v.VIP, Scheduler: v.Scheduler, Persistent: v.Persistent, OnePacket: v.OnePacket}
+	s.SchedFlags, _ = schedFlags(v.SchedFlags, v.Scheduler)
+	if v.Persistent > 0 { // ipvsadm gets -M only together with -p
+		s.Netmask, s.OddMask = v.Netmask, v.OddMask
 	}
+	return s
 }
 
 // IPVS is the destination that the table should hold while r is up.
@@ -108,19 +110,23 @@ func isWordByte(c byte) bool {
 	return c == '_' || c >= '0' && c <= '9' || c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z'
 }
 
-// schedFlags turns the argument of ipvsadm -b into flags; words that ipvsadm does not know
-// count for nothing.
-func schedFlags(text string) uint32 {
-	var flags uint32
+// schedFlags turns the argument of ipvsadm -b into flags. wrong is the first word that ipvsadm
+// would refuse for this scheduler; it counts for nothing.
+func schedFlags(text, scheduler string) (flags uint32, wrong string) {
 	for word := range strings.SplitSeq(text, ",") {
-		switch strings.TrimSpace(word) {
-		case "flag-1", "sh-fallback", "mh-fallback":
-			flags |= ipvs.SchedFlag1
-		case "flag-2", "sh-port", "mh-port":
-			flags |= ipvs.SchedFlag2
-		case "flag-3":
-			flags |= ipvs.SchedFlag3
+		owner, name, _ := strings.Cut(word, "-")
+		bit := uint32(0)
+		switch {
+		case word == "flag-1", owner == scheduler && name == "fallback" && (owner == "sh" || owner == "mh"):
+			bit = ipvs.SchedFlag1
+		case word == "flag-2", owner == scheduler && name == "port" && (owner == "sh" || owner == "mh"):
+			bit = ipvs.SchedFlag2
+		case word == "flag-3":
+			bit = ipvs.SchedFlag3
+		case wrong == "" && word != "":
+			wrong = word
 		}
+		flags |= bit
 	}
-	return flags
+	return flags, wrong
 }

@@ -12,6 +12,8 @@ var pending = map[string]string{
 	"emailalertfrom":   "no mail is sent",
 	"emailalertstatus": "no mail is sent",
 	"smtp":             "no mail is sent",
+	"servicename":      "no mail is sent",
+	"comment":          "no mail is sent",
 	"execute":          "the other configuration is not run",
 	"fallbackcommand":  "the command is not run",
 	"maintenancedir":   "the directory is not looked at",

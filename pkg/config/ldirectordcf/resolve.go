@@ -95,6 +95,10 @@ func (p *parser) resolve(s *section) {
 		v.Fallback.Addr = netip.AddrPortFrom(v.Fallback.Addr.Addr(), v.VIP.Addr.Port())
 	}
 	v.OnePacket = v.OnePacket && v.Protocol == "udp"
+	if _, wrong := schedFlags(v.SchedFlags, v.Scheduler); wrong != "" {
+		p.warn(s.flagsAt, "schedflags", "", "flag-1 to flag-3, or SCHEDULER-fallback and SCHEDULER-port of sh and mh",
+			"%q is no flag of scheduler %s: not used; ipvsadm would refuse the service", clip(wrong), v.Scheduler)
+	}
 	if v.Receive != "" {
 		p.checkPattern(s, s.receiveAt, "receive", v.Receive)
 	}

@@ -23,6 +23,7 @@ type section struct {
 
 	serviceAt diag.Pos // of service=, else of the virtual line
 	receiveAt diag.Pos
+	flagsAt   diag.Pos // of schedflags=
 }
 
 // newSection starts the section of a virtual or virtual6 line.

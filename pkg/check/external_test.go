@@ -1,0 +1,143 @@
+package check
+
+import (
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// script writes an executable shell script and returns its path.
+func script(t *testing.T, text string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "check")
+	if err := os.WriteFile(path, []byte("#!/bin/sh\n"+text), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func externalSpec(command string) Spec {
+	return Spec{
+		Service: "external", Command: command,
+		Virtual: netip.MustParseAddrPort("10.0.0.1:80"), Real: netip.MustParseAddrPort("10.0.0.2:8080"),
+	}
+}
+
+func TestExternalVerdicts(t *testing.T) {
+	tests := []struct {
+		name, text, reason string
+	}{
+		{"up", "exit 0", ""},
+		{"down", "echo because; exit 3", "exit status 3"},
+		{"killed", "kill -9 $$", "killed by signal: killed"},
+		{"a child keeps the output open", "sleep 1 & exit 0", ""},
+		{"much output", "head -c 3000000 /dev/zero; exit 1", "exit status 1"},
+		{"no input", "read x && exit 1; exit 0", ""},
+		{"directory", `[ "$(pwd)" = / ]`, ""},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			r := run(t, externalSpec(script(t, tt.text)), 5*time.Second)
+			if r.Up != (tt.reason == "") || r.Reason != tt.reason {
+				t.Errorf("%+v", r)
+			}
+			for _, line := range r.Trace {
+				if len(line) > 2*outputLimit {
+					t.Errorf("trace of %d bytes", len(line))
+				}
+			}
+		})
+	}
+	r := run(t, externalSpec(filepath.Join(t.TempDir(), "nothing here")), time.Second)
+	if r.Up || !strings.Contains(r.Reason, "no such file or directory") {
+		t.Errorf("no program: %+v", r)
+	}
+}
+
+func TestExternalArguments(t *testing.T) {
+	out := filepath.Join(t.TempDir(), "args")
+	s := externalSpec(script(t, `printf '%s\n' $# "$@" > `+out))
+	tests := []struct {
+		edit func(*Spec)
+		want string
+	}{
+		{func(*Spec) {}, "4 10.0.0.1 80 10.0.0.2 8080"},
+		{func(s *Spec) { s.FWMark, s.Virtual = 7, netip.AddrPort{} }, "4 7 0 10.0.0.2 8080"},
+		{func(s *Spec) {
+			s.Virtual, s.Real = netip.MustParseAddrPort("[fc00::1]:80"), netip.MustParseAddrPort("[fc00::2]:0")
+		}, "4 [fc00::1] 80 [fc00::2] 0"},
+	}
+	for _, tt := range tests {
+		spec := s
+		tt.edit(&spec)
+		if r := run(t, spec, 5*time.Second); !r.Up {
+			t.Fatalf("%+v", r)
+		}
+		got, err := os.ReadFile(out)
+		if err != nil || strings.Join(strings.Fields(string(got)), " ") != tt.want {
+			t.Errorf("%q, %v; want %q", got, err, tt.want)
+		}
+	}
+}
+
+func TestExternalPerl(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "check.pl")
+	if err := os.WriteFile(path, []byte(`exit($ARGV[3] == 8080 ? 0 : 1);`), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	s := externalSpec(path)
+	s.Service = "external-perl"
+	if r := run(t, s, 10*time.Second); !r.Up {
+		t.Errorf("%+v", r)
+	}
+	s.Real = netip.MustParseAddrPort("10.0.0.2:1")
+	if r := run(t, s, 10*time.Second); r.Up || r.Reason != "exit status 1" {
+		t.Errorf("%+v", r)
+	}
+}
+
+// TestExternalTimeout wants the program and its children gone at the deadline, also those that
+// ignore TERM.
+func TestExternalTimeout(t *testing.T) {
+	for name, trap := range map[string]string{"obedient": "", "stubborn": "trap '' TERM\n"} {
+		t.Run(name, func(t *testing.T) {
+			pids := filepath.Join(t.TempDir(), "pids")
+			s := externalSpec(script(t, trap+"sleep 600 & echo $$ $! > "+pids+"; wait; sleep 600"))
+			const limit = 500 * time.Millisecond
+			if r := run(t, s, limit); r.Up || r.Reason != "timed out, killed" || r.Took < limit {
+				t.Errorf("%+v", r)
+			}
+			text, err := os.ReadFile(pids)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, word := range strings.Fields(string(text)) {
+				pid, err := strconv.Atoi(word)
+				if err != nil {
+					t.Fatal(err)
+				}
+				waitGone(t, pid)
+			}
+		})
+	}
+}
+
+// waitGone waits until a process is dead, or a zombie that somebody else has to reap.
+func waitGone(t *testing.T, pid int) {
+	t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
+		if syscall.Kill(pid, 0) != nil {
+			return
+		}
+		stat, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
+		if err != nil || strings.Contains(string(stat), ") Z ") {
+			return
+		}
+	}
+	t.Errorf("process %d lives on", pid)
+}
