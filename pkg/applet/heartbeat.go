@@ -279,16 +279,11 @@ func detach(log *halog.Logger, paths daemon.Paths, l launch) int {
 		return exitFailed
 	}
 	defer ready.Close()
-	dir := filepath.Join(paths.VarLib, "cores/root")
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		log.Logf(halog.Error, "start: %v", err)
-		return exitFailed
-	}
 	cmd := &exec.Cmd{
 		Path:        l.Path,
 		Args:        []string{daemonTitle},
 		Env:         append(os.Environ(), daemonEnv+"="+string(text)),
-		Dir:         dir,
+		Dir:         daemon.WorkDir(paths),
 		ExtraFiles:  []*os.File{w},
 		SysProcAttr: &syscall.SysProcAttr{Setsid: true},
 	}

@@ -18,7 +18,7 @@ func services(env Env, files *daemon.Files) func(*halog.Log) *daemon.Services {
 	return func(log *halog.Log) *daemon.Services {
 		s := &daemon.Services{
 			Agents: map[string]agent.Agent{},
-			Script: script.New(script.Options{Output: log.OpenDebug, Dir: "/var/lib/heartbeat/cores/root"}),
+			Script: script.New(script.Options{Output: log.OpenDebug, Dir: daemon.WorkDir(daemon.DefaultPaths())}),
 		}
 		kind := env.Getenv(ipvsEnv)
 		if kind == "" {

@@ -108,7 +108,7 @@ type service struct {
 // prepare does what can fail: identity, directories, FIFO, media. Nothing is sent before it is done.
 func (d *service) prepare() error {
 	p := d.Paths
-	for _, dir := range []string{p.VarLib, filepath.Dir(p.RscTmp), filepath.Join(p.VarLib, "cores/root")} {
+	for _, dir := range []string{p.VarLib, filepath.Dir(p.RscTmp)} {
 		if err := os.MkdirAll(dir, 0o755); err != nil {
 			return fmt.Errorf("make directory: %w", err)
 		}
@@ -181,7 +181,7 @@ func (d *service) clients(env []string, cfg cluster.Config) *clients {
 	c := &clients{
 		log:    d.core,
 		env:    env,
-		dir:    filepath.Join(d.Paths.VarLib, "cores/root"),
+		dir:    WorkDir(d.Paths),
 		done:   func() { l.pending = append(l.pending, cluster.ClientsStopped{}) },
 		events: make(chan func(), 16),
 		ctx:    d.ctx,

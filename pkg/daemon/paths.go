@@ -1,6 +1,11 @@
 package daemon
 
-import "path/filepath"
+import (
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+)
 
 // Paths are the files of a running heartbeat. The two families of distributions differ in
 // few of them, and a symbolic link from /var/run to /run makes even those the same.
@@ -27,4 +32,14 @@ func PathsUnder(root string) Paths {
 	p.FIFO = filepath.Join(p.VarLib, "fifo")
 	p.RscTmp = filepath.Join(p.Run, "heartbeat/rsctmp")
 	return p
+}
+
+// WorkDir is where the daemon and its children run: root's directory for core dumps, made if need
+// be, or / where that cannot be.
+func WorkDir(p Paths) string {
+	dir := filepath.Join(p.VarLib, "cores/root")
+	if os.MkdirAll(dir, 0o700) != nil || unix.Access(dir, unix.X_OK) != nil {
+		return "/"
+	}
+	return dir
 }

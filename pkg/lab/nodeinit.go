@@ -127,7 +127,7 @@ func (c initConfig) arrange() error {
 		return fmt.Errorf("private mounts: %w", err)
 	}
 	if c.Disk != "" {
-		for _, step := range []func() error{c.overlays, c.privates, c.run, c.dev} {
+		for _, step := range []func() error{c.overlays, c.writable, c.privates, c.run, c.dev} {
 			if err := step(); err != nil {
 				return err
 			}
@@ -156,6 +156,17 @@ func (c initConfig) overlays() error {
 		}
 	}
 	return nil
+}
+
+// writable covers heartbeat's directory where the machine's, through the overlay, is not ours to
+// write: in a user namespace it belongs to a user that is nobody here. It begins empty then at each
+// PowerOn.
+func (c initConfig) writable() error {
+	const dir = "/var/lib/heartbeat"
+	if !isDir(dir) || unix.Access(dir, unix.W_OK) == nil {
+		return nil
+	}
+	return mount("heartbeat", dir, "tmpfs", "mode=755")
 }
 
 // privates binds the node's own directories, /tmp last: the disk may be below it.
