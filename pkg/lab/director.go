@@ -87,14 +87,15 @@ func (d *Director) Crash() (int, error) {
 	return len(procs), nil
 }
 
-// exists tells whether the process has not ended. One that only its parent still knows has.
+// exists tells whether the process has not ended with all its threads. One that only its parent
+// still knows has.
 func (p Process) exists() bool {
-	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.HostPID))
-	if err != nil {
-		return false
-	}
-	_, state, _ := strings.Cut(string(stat), ") ") // no name of ours has a parenthesis
-	return !strings.HasPrefix(state, "Z") && !strings.HasPrefix(state, "X")
+	tasks, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", p.HostPID)) // the pattern is well formed
+	return slices.ContainsFunc(tasks, func(path string) bool {
+		stat, err := os.ReadFile(path)
+		_, state, _ := strings.Cut(string(stat), ") ") // no name of ours has a parenthesis
+		return err == nil && !strings.HasPrefix(state, "Z") && !strings.HasPrefix(state, "X")
+	})
 }
 
 // Process is a process of a node.
