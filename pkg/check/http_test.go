@@ -76,23 +76,29 @@ func httpSpec(addr netip.AddrPort, receive string) Spec {
 	return Spec{Service: "http", Addr: addr, Real: addr, Method: "GET", URL: "http://" + addr.String() + "/index.html", Receive: receive}
 }
 
-// run makes one check and holds it to its deadline.
+// run makes one check and holds it to its deadline. On a busy machine any process may be late
+// once; a check that is late three times in a row is to blame itself.
 func run(t testing.TB, s Spec, limit time.Duration) Result {
 	t.Helper()
 	checker, ok := For(s.Service)
 	if !ok {
 		t.Fatalf("no checker for %s", s.Service)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), limit)
-	defer cancel()
-	r := checker.Check(ctx, s)
-	if r.Took > limit+tolerance {
-		t.Errorf("%s %s: took %v of %v", s.Service, s.URL, r.Took, limit)
+	for try := 1; ; try++ {
+		ctx, cancel := context.WithTimeout(t.Context(), limit)
+		r := checker.Check(ctx, s)
+		cancel()
+		if !r.Up && r.Reason == "" {
+			t.Errorf("%s %s: down without a reason", s.Service, s.URL)
+		}
+		if r.Took <= limit+tolerance {
+			return r
+		}
+		if try == 3 {
+			t.Errorf("%s %s: took %v of %v", s.Service, s.URL, r.Took, limit)
+			return r
+		}
 	}
-	if !r.Up && r.Reason == "" {
-		t.Errorf("%s %s: down without a reason", s.Service, s.URL)
-	}
-	return r
 }
 
 func TestHTTPVerdicts(t *testing.T) {
