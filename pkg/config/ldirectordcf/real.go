@@ -25,7 +25,7 @@ var (
 	quotedText  = regexp.MustCompile(`"[^"]*"`)
 )
 
-const addressShape = `([0-9]+\.[0-9]+\.[0-9]+\.[0-9]+|[A-Za-z0-9.-]+|\[[0-9A-Fa-f:]+\])`
+const addressShape = `([0-9]+\.[0-9]+\.[0-9]+\.[0-9]+|[A-Za-z0-9.-]+|\[[0-9A-Fa-f:\[\]]+\])`
 
 // realLine keeps a real line for the section's end; its name must fit the section's family.
 func (p *parser) realLine(s *section, st statement) bool {

@@ -160,10 +160,12 @@ var (
 	errBigPort = errors.New("more than 65535")
 )
 
-// host resolves an address or name as getaddrinfo does, in one family: brackets are stripped,
+// host resolves an address or name as getaddrinfo does, in one family: what is in brackets counts,
 // the short forms of IPv4 ("10.1", "80") count as addresses.
 func (p *parser) host(text string, family ipvs.Family) (netip.Addr, error) {
-	text = strings.TrimSuffix(strings.TrimPrefix(text, "["), "]")
+	if open, end := strings.IndexByte(text, '['), strings.LastIndexByte(text, ']'); open >= 0 && end > open {
+		text = text[open+1 : end]
+	}
 	if family == ipvs.IPv4 {
 		if addr, ok := parseIPv4(text); ok {
 			return addr, nil
