@@ -182,6 +182,11 @@ func (w *world) rulesText() string {
 	for _, e := range entries {
 		slices.SortFunc(e.Dests, func(a, b ipvs.DestEntry) int { return a.Addr.Compare(b.Addr) })
 		b = ipvs.AppendRule(b, e, ipvs.Names{})
+		for _, d := range e.Dests { // which ipvsadm -S leaves out
+			if d.UpperThreshold != 0 || d.LowerThreshold != 0 {
+				b = fmt.Appendf(b, "   %v: upper threshold %d, lower %d\n", d.Addr, d.UpperThreshold, d.LowerThreshold)
+			}
+		}
 	}
 	if len(b) == 0 {
 		return "(empty)\n"
