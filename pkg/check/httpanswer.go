@@ -34,15 +34,19 @@ func (h head) redirects() bool {
 
 var errClosed = errors.New("connection closed without an answer")
 
-// readHead reads the head of an answer, skipping interim ones (1xx).
+// readHead reads the head of an answer, skipping interim ones (1xx). As for the original, a head
+// also ends where the peer closes: many a script says no more than "HTTP/1.0 200 OK".
 func readHead(br *bufio.Reader) (head, error) {
 	left := maxHead
 	for {
 		line, err := readLine(br, &left)
-		if err != nil {
-			if errors.Is(err, io.EOF) && line == "" {
-				return head{}, errClosed
-			}
+		if err == nil && line == "" {
+			line, err = readLine(br, &left) // an empty line too many before an answer is harmless
+		}
+		switch {
+		case errors.Is(err, io.EOF) && line == "":
+			return head{}, errClosed
+		case err != nil && !errors.Is(err, io.EOF):
 			return head{}, err
 		}
 		h, ok := parseStatus(line)
@@ -67,19 +71,29 @@ func clip(s string) string {
 	return s
 }
 
-// parseStatus reads "HTTP/1.1 200 OK"; the reason may be missing.
+// parseStatus reads "HTTP/1.1 200 OK"; the minor version and the reason may be missing.
 func parseStatus(line string) (head, bool) {
-	version, rest, _ := strings.Cut(line, " ")
-	major, minor, ok := strings.Cut(strings.TrimPrefix(version, "HTTP/"), ".")
-	if !ok || !strings.HasPrefix(version, "HTTP/") || !isNumber(major) || !isNumber(minor) {
+	version, rest := cutBlanks(line)
+	number, ok := strings.CutPrefix(version, "HTTP/")
+	major, minor, dotted := strings.Cut(number, ".")
+	if !ok || !isNumber(major) || dotted && !isNumber(minor) {
 		return head{}, false
 	}
-	code, reason, _ := strings.Cut(strings.TrimLeft(rest, " \t"), " ")
+	code, reason := cutBlanks(rest)
 	status, err := strconv.Atoi(code)
 	if err != nil || len(code) != 3 || status < 100 {
 		return head{}, false
 	}
 	return head{status: status, reason: strings.TrimSpace(reason), length: -1}, true
+}
+
+// cutBlanks cuts a line at its first blanks.
+func cutBlanks(s string) (word, rest string) {
+	i := strings.IndexAny(s, " \t")
+	if i < 0 {
+		return s, ""
+	}
+	return s[:i], strings.TrimLeft(s[i:], " \t")
 }
 
 func isNumber(s string) bool {
@@ -91,11 +105,11 @@ func isNumber(s string) bool {
 func (h *head) readFields(br *bufio.Reader, left *int) error {
 	for {
 		line, err := readLine(br, left)
-		if err != nil {
-			return err
-		}
-		if line == "" {
+		if line == "" && (err == nil || errors.Is(err, io.EOF)) {
 			return nil
+		}
+		if err != nil && !errors.Is(err, io.EOF) {
+			return err
 		}
 		name, value, _ := strings.Cut(line, ":")
 		value = strings.TrimSpace(value)
