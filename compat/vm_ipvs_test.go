@@ -32,7 +32,8 @@ func init() {
 
 // TestVMIPVS needs a kernel with ip_vs: it runs in a virtual machine.
 func TestVMIPVS(t *testing.T) {
-	if !lab.InVM(t, func(s *lab.Spec) { s.Limit = 3*time.Minute + time.Duration(*randomLines)*time.Second }) {
+	limit := func(s *lab.Spec) { s.Limit = 3*time.Minute + time.Duration(*randomLines)*time.Second }
+	if !lab.InVM(t, limit, shareRecords) {
 		return
 	}
 	t.Run("Conformance", func(t *testing.T) {
@@ -44,6 +45,7 @@ func TestVMIPVS(t *testing.T) {
 			return table
 		})
 	})
+	t.Run("Records", testRecords)
 	t.Run("Random", testRandomCommandLines)
 }
 

@@ -81,7 +81,7 @@ FWM  3 wlc
 			t.Errorf("%+v:\n%s\nwant\n%s", test.f, got, test.want)
 		}
 	}
-	const rules = "-A -f 3 -s wlc\n-a -f 3 -r 10.0.0.2:0 (null) -w 1 -x 4294967295 -y 1\n-a -f 3 -r 10.0.0.3:0 -g -w 0\n"
+	const rules = "-A -f 3 -s wlc\n-a -f 3 -r 10.0.0.2:0 (null) -w 1\n-a -f 3 -r 10.0.0.3:0 -g -w 0\n"
 	if got := string(AppendRule(nil, e, Names{})); got != rules {
 		t.Errorf("%s\nwant\n%s", got, rules)
 	}

@@ -78,7 +78,7 @@ func SplitRule(line string) (words []string, columns []int) {
 }
 
 // AppendRule appends the lines that ipvsadm -S prints for a service and its destinations, in
-// their order.
+// their order. Like ipvsadm's, they leave out thresholds.
 func AppendRule(b []byte, e Entry, names Names) []byte {
 	service := serviceOption(e.Service, names)
 	b = fmt.Appendf(b, "-A %s -s %s", service, e.Scheduler)
@@ -100,12 +100,6 @@ func AppendRule(b []byte, e Entry, names Names) []byte {
 	b = append(b, '\n')
 	for _, d := range e.Dests {
 		b = fmt.Appendf(b, "-a %s -r %s %s -w %d", service, names.endpoint(d.Addr, e.Protocol), forwardOption(d.Forward), d.Weight)
-		if d.UpperThreshold != 0 {
-			b = fmt.Appendf(b, " -x %d", d.UpperThreshold)
-		}
-		if d.LowerThreshold != 0 {
-			b = fmt.Appendf(b, " -y %d", d.LowerThreshold)
-		}
 		if d.Forward == Tunnel {
 			b = append(b, tunnelOptions(d.Dest)...)
 		}

@@ -144,7 +144,7 @@ func FuzzParseRules(f *testing.F) {
 }
 
 // writable is a table, sorted, without what ipvsadm's rules cannot say: marks that it prints as
-// negative numbers, the mask of a service that is not persistent, the third flag of two schedulers.
+// negative numbers, the mask of a service that is not persistent, the third flag of two schedulers, thresholds.
 func writable(t *testing.T, table *model.Table) []ipvs.Entry {
 	t.Helper()
 	entries, err := table.Snapshot(t.Context())
@@ -162,6 +162,9 @@ func writable(t *testing.T, table *model.Table) []ipvs.Entry {
 	}
 	slices.SortFunc(entries, func(a, b ipvs.Entry) int { return strings.Compare(a.ID(), b.ID()) })
 	for _, e := range entries {
+		for i := range e.Dests {
+			e.Dests[i].UpperThreshold, e.Dests[i].LowerThreshold = 0, 0
+		}
 		slices.SortFunc(e.Dests, func(a, b ipvs.DestEntry) int { return a.Addr.Compare(b.Addr) })
 	}
 	return entries
