@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/tls"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -224,6 +225,9 @@ const timeoutMonitor = "500 Timeout Alarm"
 func (p *probe) headFailure(err error) Result {
 	if isTimeout(err) {
 		return p.down("no answer in time", timeoutMonitor)
+	}
+	if errors.Is(err, errClosed) {
+		return p.down(err.Error(), "500 Server closed connection without sending any data back")
 	}
 	return p.down("answer: "+cause(err), "500 "+upperFirst(cause(err)))
 }
