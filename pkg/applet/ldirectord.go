@@ -76,7 +76,7 @@ var ldirectordOptions = getopt.Grammar{
 	Opts: []getopt.Opt{
 		{Short: 'd', Long: "debug"}, {Short: 'h', Long: "help"}, {Short: '?'}, {Short: 'v', Long: "version"},
 	},
-	StopAtOperand: true,
+	Dialect: getopt.Perl,
 }
 
 var ldirectordProgram = program{
@@ -87,18 +87,9 @@ var ldirectordProgram = program{
 
 func runLdirectord(env Env, args []string) int {
 	options, err := ldirectordOptions.Parse(args)
-	unknown := ""
-	for _, o := range options.Options {
-		if strings.HasPrefix(o.Given, "--") && o.Given != "--"+o.Opt.Long {
-			unknown = o.Given
-		}
-	}
-	if e := new(getopt.Error); errors.As(err, &e) {
-		unknown = e.Given
-	}
 	switch _, _, ok := ldirectord.ParseWords(options.Operands); {
-	case unknown != "":
-		fmt.Fprintf(env.Stderr, "Unknown option: %s\n", strings.TrimLeft(unknown, "-"))
+	case err != nil:
+		fmt.Fprintln(env.Stderr, err)
 		io.WriteString(env.Stdout, ldirectordUsage)
 		return ldirectordMisuse
 	case options.Has("help"), options.Has("?"):

@@ -1,11 +1,13 @@
-// Package getopt parses argument vectors as the original programs do: with getopt_long(3), with
-// popt (ipvsadm) or with Perl's Getopt::Long (ldirectord). Options may follow operands, short
-// options may be clustered and may have their values attached (-w1), long options may be
-// shortened to a unique beginning and may have their values after "=". It is driven by a table and
-// keeps the order of what was given, which some of the programs depend on.
+// Package getopt parses argument vectors as the original programs do: with getopt_long(3), or with
+// Perl's Getopt::Long as ldirectord sets it up. Short options may be clustered and may have their
+// values attached (-w1), long options may have theirs after "=". It is driven by a table and keeps
+// the order of what was given, which some of the programs depend on.
+//
+// ipvsadm's arguments are read by pkg/ipvs, as they are the rule text, too.
 package getopt
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 )
@@ -13,15 +15,10 @@ import (
 // Value says whether an option takes a value.
 type Value uint8
 
-// The three answers. An Optional value has to be attached (-p300, --persistent=300), unless the
-// program's grammar says TakesNumber.
+// The two answers.
 const (
 	None Value = iota
 	Required
-	Optional
-	// TakesNumber is an optional value that may also be the next argument if that begins with a
-	// digit: ipvsadm's -p [timeout].
-	TakesNumber
 )
 
 // Opt is an option of the table. Short is 0 for a long option alone, Long "" for a short one alone.
@@ -33,10 +30,9 @@ type Opt struct {
 
 // Found is an option as it was given.
 type Found struct {
-	Opt      *Opt
-	Given    string // as written, without its value: "-w", "--wei"
-	Value    string
-	HasValue bool
+	Opt   *Opt
+	Given string // as written, without its value: "-w", "--wei"
+	Value string
 }
 
 // Result is what an argument vector says, in its order.
@@ -73,17 +69,22 @@ func (o *Opt) is(name string) bool {
 	return o.Long != "" && o.Long == name || o.Short != 0 && len(name) == 1 && o.Short == name[0]
 }
 
+// Dialect is whose habits are followed.
+type Dialect uint8
+
+const (
+	// GNU is getopt_long(3): options may follow operands, long ones may be shortened to a beginning
+	// that no other has; the first mistake ends the parsing.
+	GNU Dialect = iota
+	// Perl is Getopt::Long with bundling and require_order, without auto_abbrev: options come before
+	// the operands, long ones in any case and in full; all mistakes are reported.
+	Perl
+)
+
 // Grammar is how the arguments of a program are read.
 type Grammar struct {
-	Opts []Opt
-	// StopAtOperand ends option parsing at the first operand, as POSIX has it; the default is to
-	// look on, as GNU, popt and Getopt::Long do.
-	StopAtOperand bool
-	// SingleDash lets long options begin with one dash too (Getopt::Long without bundling). Short
-	// options are then not clustered.
-	SingleDash bool
-	// IgnoreCase compares long options without case (Getopt::Long's default).
-	IgnoreCase bool
+	Opts    []Opt
+	Dialect Dialect
 }
 
 // Kind is what is wrong with an argument.
@@ -97,159 +98,157 @@ const (
 	Unwanted              // a value is given to an option without one
 )
 
-// Error is a mistake in the arguments. Its text is GNU's without the program's name.
+// Error is a mistake in the arguments.
 type Error struct {
-	Kind  Kind
-	Given string   // the option as written, with its dashes, without a value
-	Could []string // Ambiguous: the long options it could be
+	Kind    Kind
+	Given   string   // the option as written, with its dashes, without a value
+	Could   []string // Ambiguous: the long options it could be
+	Dialect Dialect  // of the text
 }
 
-// Error is the text of getopt_long(3).
+// Error is the text of getopt_long(3) without the program's name, or of Getopt::Long.
 func (e *Error) Error() string {
-	short := strings.HasPrefix(e.Given, "-") && !strings.HasPrefix(e.Given, "--") && len(e.Given) == 2
+	name := strings.TrimLeft(e.Given, "-")
+	if e.Dialect == Perl {
+		switch e.Kind {
+		case Missing:
+			return fmt.Sprintf("Option %s requires an argument", name)
+		case Unwanted:
+			return fmt.Sprintf("Option %s does not take an argument", name)
+		}
+		return "Unknown option: " + name
+	}
+	short := len(e.Given) == 2 && e.Given != "--"
 	switch {
 	case e.Kind == Missing && short:
-		return fmt.Sprintf("option requires an argument -- '%s'", e.Given[1:])
+		return fmt.Sprintf("option requires an argument -- '%s'", name)
 	case e.Kind == Missing:
 		return fmt.Sprintf("option '%s' requires an argument", e.Given)
 	case e.Kind == Unwanted:
 		return fmt.Sprintf("option '%s' doesn't allow an argument", e.Given)
 	case e.Kind == Ambiguous:
-		var b strings.Builder
-		fmt.Fprintf(&b, "option '%s' is ambiguous; possibilities:", e.Given)
-		for _, c := range e.Could {
-			fmt.Fprintf(&b, " '--%s'", c)
-		}
-		return b.String()
+		return fmt.Sprintf("option '%s' is ambiguous; possibilities: '--%s'", e.Given, strings.Join(e.Could, "' '--"))
 	case short:
-		return fmt.Sprintf("invalid option -- '%s'", e.Given[1:])
+		return fmt.Sprintf("invalid option -- '%s'", name)
 	}
 	return fmt.Sprintf("unrecognized option '%s'", e.Given)
 }
 
-// Parse reads args, which exclude the program's name. On a mistake it returns what was read before
-// it, and an *Error.
+// Parse reads args, which exclude the program's name. On a mistake it returns what else was read,
+// and one *Error or several joined, one a line.
 func (g Grammar) Parse(args []string) (Result, error) {
-	var r Result
-	for i := 0; i < len(args); {
-		a := args[i]
+	p := parser{Grammar: g}
+	for len(args) > 0 && (len(p.errs) == 0 || g.Dialect == Perl) {
+		a := args[0]
 		switch {
 		case a == "--":
-			r.Operands = append(r.Operands, args[i+1:]...)
-			return r, nil
-		case strings.HasPrefix(a, "--"), g.SingleDash && len(a) > 1 && a[0] == '-':
-			n, err := g.long(&r, args[i:])
-			if err != nil {
-				return r, err
-			}
-			i += n
+			p.Operands = append(p.Operands, args[1:]...)
+			args = nil
+		case strings.HasPrefix(a, "--"):
+			args = args[p.long(args):]
 		case len(a) > 1 && a[0] == '-':
-			n, err := g.cluster(&r, args[i:])
-			if err != nil {
-				return r, err
-			}
-			i += n
-		case g.StopAtOperand:
-			r.Operands = append(r.Operands, args[i:]...)
-			return r, nil
+			args = args[p.cluster(args):]
+		case g.Dialect == Perl:
+			p.Operands = append(p.Operands, args...)
+			args = nil
 		default:
-			r.Operands = append(r.Operands, a)
-			i++
+			p.Operands = append(p.Operands, a)
+			args = args[1:]
 		}
 	}
-	return r, nil
+	return p.Result, errors.Join(p.errs...)
+}
+
+// parser is one run of Parse.
+type parser struct {
+	Grammar
+	Result
+	errs []error
+}
+
+func (p *parser) fail(kind Kind, given string, could ...string) {
+	p.errs = append(p.errs, &Error{Kind: kind, Given: given, Could: could, Dialect: p.Dialect})
 }
 
 // long reads args[0] as a long option and says how many arguments it took.
-func (g Grammar) long(r *Result, args []string) (taken int, err error) {
+func (p *parser) long(args []string) (taken int) {
 	given, value, attached := strings.Cut(args[0], "=")
-	o, err := g.findLong(given)
-	if err != nil {
-		return 0, err
-	}
-	f := Found{Opt: o, Given: given, Value: value, HasValue: attached}
-	taken = 1
+	o := p.findLong(given)
 	switch {
+	case o == nil:
+		return 1
 	case o.Value == None && attached:
-		return 0, &Error{Kind: Unwanted, Given: given}
-	case o.Value == Required && !attached:
-		if len(args) < 2 {
-			return 0, &Error{Kind: Missing, Given: given}
-		}
-		f.Value, f.HasValue, taken = args[1], true, 2
-	case o.Value == TakesNumber && !attached && len(args) > 1 && isNumber(args[1]):
-		f.Value, f.HasValue, taken = args[1], true, 2
+		p.fail(Unwanted, given)
+		return 1
+	case o.Value == Required && !attached && len(args) < 2:
+		p.fail(Missing, given)
+		return 1
 	}
-	r.Options = append(r.Options, f)
-	return taken, nil
+	taken = 1
+	if o.Value == Required && !attached {
+		value, taken = args[1], 2
+	}
+	p.Options = append(p.Options, Found{Opt: o, Given: given, Value: value})
+	return taken
 }
 
-// findLong finds a long option by its name or by a unique beginning of it.
-func (g Grammar) findLong(given string) (*Opt, error) {
-	name := strings.TrimLeft(given, "-")
-	same := func(a, b string) bool { return a == b || g.IgnoreCase && strings.EqualFold(a, b) }
+// findLong finds a long option by its name, or by a beginning that only one has; it reports what
+// it does not find.
+func (p *parser) findLong(given string) *Opt {
+	name := given[2:]
 	var found *Opt
 	var could []string
-	for i := range g.Opts {
-		o := &g.Opts[i]
-		if g.SingleDash && len(name) == 1 && o.Short == name[0] || o.Long != "" && same(o.Long, name) {
-			return o, nil
-		}
-		if name != "" && len(o.Long) > len(name) && same(o.Long[:len(name)], name) {
+	for i := range p.Opts {
+		o := &p.Opts[i]
+		switch {
+		case o.Long == "":
+		case o.Long == name, p.Dialect == Perl && strings.EqualFold(o.Long, name):
+			return o
+		case p.Dialect == GNU && strings.HasPrefix(o.Long, name):
 			found = o
 			could = append(could, o.Long)
 		}
 	}
 	switch len(could) {
 	case 0:
-		return nil, &Error{Kind: Unknown, Given: given}
+		p.fail(Unknown, given)
+		return nil
 	case 1:
-		return found, nil
+		return found
 	}
-	return nil, &Error{Kind: Ambiguous, Given: given, Could: could}
-}
-
-// cluster reads args[0] as short options and says how many arguments they took.
-func (g Grammar) cluster(r *Result, args []string) (taken int, err error) {
-	letters := args[0][1:]
-	for i := 0; i < len(letters); i++ {
-		given := "-" + letters[i:i+1]
-		o := g.findShort(letters[i])
-		if o == nil {
-			return 0, &Error{Kind: Unknown, Given: given}
-		}
-		f := Found{Opt: o, Given: given}
-		rest := letters[i+1:]
-		switch {
-		case o.Value == None:
-			r.Options = append(r.Options, f)
-			continue
-		case rest != "" && (o.Value != TakesNumber || isNumber(rest)):
-			f.Value, f.HasValue = rest, true
-			r.Options = append(r.Options, f)
-			return 1, nil
-		case rest != "": // TakesNumber, and letters follow: more options
-			r.Options = append(r.Options, f)
-			continue
-		case o.Value == Required && len(args) < 2:
-			return 0, &Error{Kind: Missing, Given: given}
-		case o.Value == Required, o.Value == TakesNumber && len(args) > 1 && isNumber(args[1]):
-			f.Value, f.HasValue = args[1], true
-			r.Options = append(r.Options, f)
-			return 2, nil
-		}
-		r.Options = append(r.Options, f)
-	}
-	return 1, nil
-}
-
-func (g Grammar) findShort(c byte) *Opt {
-	for i := range g.Opts {
-		if g.Opts[i].Short == c {
-			return &g.Opts[i]
-		}
-	}
+	p.fail(Ambiguous, given, could...)
 	return nil
 }
 
-func isNumber(s string) bool { return s != "" && s[0] >= '0' && s[0] <= '9' }
+// cluster reads args[0] as short options and says how many arguments they took.
+func (p *parser) cluster(args []string) (taken int) {
+	for letters := args[0][1:]; letters != ""; letters = letters[1:] {
+		given := "-" + letters[:1]
+		i := 0
+		for i < len(p.Opts) && p.Opts[i].Short != letters[0] {
+			i++
+		}
+		if i == len(p.Opts) {
+			if p.fail(Unknown, given); p.Dialect == GNU {
+				return 1
+			}
+			continue
+		}
+		f := Found{Opt: &p.Opts[i], Given: given}
+		switch {
+		case f.Opt.Value == None:
+			p.Options = append(p.Options, f)
+			continue
+		case len(letters) > 1:
+			f.Value, taken = letters[1:], 1
+		case len(args) > 1:
+			f.Value, taken = args[1], 2
+		default:
+			p.fail(Missing, given)
+			return 1
+		}
+		p.Options = append(p.Options, f)
+		return taken
+	}
+	return 1
+}

@@ -1,29 +1,32 @@
 package getopt
 
 import (
+	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 )
 
-var table = Grammar{Opts: []Opt{
+var opts = []Opt{
 	{Short: 'A', Long: "add-service"},
 	{Short: 't', Long: "tcp-service", Value: Required},
 	{Short: 'w', Long: "weight", Value: Required},
-	{Short: 'p', Long: "persistent", Value: TakesNumber},
 	{Short: 'n', Long: "numeric"},
 	{Short: 'd', Long: "debug"},
-	{Short: 'o', Long: "ops"},
+	{Short: 'k'},
 	{Long: "tun-type", Value: Required},
 	{Long: "tun-port", Value: Required},
-	{Short: 'v', Long: "verbose", Value: Optional},
-}}
+}
 
 func text(r Result, err error) string {
 	var parts []string
 	for _, f := range r.Options {
 		s := f.Opt.Long
-		if f.HasValue {
+		if s == "" {
+			s = string(rune(f.Opt.Short))
+		}
+		if f.Opt.Value == Required {
 			s += "=" + f.Value
 		}
 		parts = append(parts, s)
@@ -33,72 +36,109 @@ func text(r Result, err error) string {
 		s += fmt.Sprintf(" %q", r.Operands)
 	}
 	if err != nil {
-		s += " ! " + err.Error()
+		s += " ! " + strings.ReplaceAll(err.Error(), "\n", " ! ")
 	}
 	return strings.TrimSpace(s)
 }
 
-func TestParse(t *testing.T) {
+// The texts are what the original heartbeat and a getopt_long(3) program print.
+func TestGNU(t *testing.T) {
+	g := Grammar{Opts: opts}
 	for _, tc := range []struct{ args, want string }{
+		{"", ""},
 		{"-A -t 1.2.3.4:80 -w1", "add-service tcp-service=1.2.3.4:80 weight=1"},
 		{"-At1.2.3.4:80", "add-service tcp-service=1.2.3.4:80"},
+		{"-Atn", "add-service tcp-service=n"},
 		{"-ddd op -n", `debug debug debug numeric ["op"]`},
-		{"-p 300 -n", "persistent=300 numeric"},
-		{"-p300", "persistent=300"},
-		{"-p -n", "persistent numeric"},
-		{"-pn x", `persistent numeric ["x"]`},
-		{"--persistent --numeric", "persistent numeric"},
-		{"--persistent=9", "persistent=9"},
-		{"--weight 5 --wei=6", "weight=5 weight=6"},
+		{"--weight 5 --wei=6 --weight=", "weight=5 weight=6 weight="},
+		{"--weight -n", "weight=-n"},
+		{"-w -- x", `weight=-- ["x"]`},
 		{"--deb", "debug"},
+		{"--DEBUG", "! unrecognized option '--DEBUG'"},
 		{"--tun x", "! option '--tun' is ambiguous; possibilities: '--tun-type' '--tun-port'"},
-		{"--nope", "! unrecognized option '--nope'"},
-		{"-Z", "! invalid option -- 'Z'"},
+		{"--nope=1 --numeric", "! unrecognized option '--nope'"},
+		{"-dZn", "debug ! invalid option -- 'Z'"},
 		{"-n -w", "numeric ! option requires an argument -- 'w'"},
 		{"--weight", "! option '--weight' requires an argument"},
 		{"--numeric=1", "! option '--numeric' doesn't allow an argument"},
 		{"a -- -n --x", `["a" "-n" "--x"]`},
 		{"- -n", `numeric ["-"]`},
-		{"-vv", "verbose=v"},
-		{"-v 3", `verbose ["3"]`},
+		{"--k", "! unrecognized option '--k'"},
 	} {
-		if got := text(table.Parse(strings.Fields(tc.args))); got != tc.want {
+		if got := text(g.Parse(strings.Fields(tc.args))); got != tc.want {
 			t.Errorf("%s: %s, want %s", tc.args, got, tc.want)
 		}
 	}
 }
 
-// Perl's Getopt::Long: one dash or two, any case, no clusters.
-func TestGetoptLong(t *testing.T) {
-	g := Grammar{SingleDash: true, IgnoreCase: true, Opts: []Opt{{Short: 'd', Long: "debug"}, {Short: 'h', Long: "help"}, {Short: 'v', Long: "version"}}}
-	for args, want := range map[string]string{
-		"cf -d start":    `debug ["cf" "start"]`,
-		"-debug start":   `debug ["start"]`,
-		"--DEB start":    `debug ["start"]`,
-		"-dh":            "! unrecognized option '-dh'",
-		"cf start -help": `help ["cf" "start"]`,
+// The texts are what the original ldirectord prints.
+func TestPerl(t *testing.T) {
+	g := Grammar{Dialect: Perl, Opts: opts}
+	for _, tc := range []struct{ args, want string }{
+		{"-dn cf start", `debug numeric ["cf" "start"]`},
+		{"cf -d start", `["cf" "-d" "start"]`},
+		{"--DEBUG start", `debug ["start"]`},
+		{"--de start", `["start"] ! Unknown option: de`},
+		{"-xyz", "! Unknown option: x ! Unknown option: y ! Unknown option: z"},
+		{"-dx start", `debug ["start"] ! Unknown option: x`},
+		{"--nosuch=1 --other start", `["start"] ! Unknown option: nosuch ! Unknown option: other`},
+		{"--debug=1 start", `["start"] ! Option debug does not take an argument`},
+		{"-d=1 x", `debug ["x"] ! Unknown option: = ! Unknown option: 1`},
+		{"-D start", `["start"] ! Unknown option: D`},
+		{"-d -- -n", `debug ["-n"]`},
+		{"-w", "! Option w requires an argument"},
 	} {
-		if got := text(g.Parse(strings.Fields(args))); got != want {
-			t.Errorf("%s: %s, want %s", args, got, want)
+		if got := text(g.Parse(strings.Fields(tc.args))); got != tc.want {
+			t.Errorf("%s: %s, want %s", tc.args, got, tc.want)
 		}
 	}
 }
 
-func TestStopAtOperand(t *testing.T) {
-	g := table
-	g.StopAtOperand = true
-	if got := text(g.Parse([]string{"-n", "x", "-A"})); got != `numeric ["x" "-A"]` {
-		t.Error(got)
+func TestResult(t *testing.T) {
+	r, err := Grammar{Opts: opts}.Parse([]string{"-d", "--debug", "-w1", "--wei", "2"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n, m := r.Count("d"), r.Count("debug"); n != 2 || m != 2 || !r.Has("d") || r.Has("n") || r.Has("") {
+		t.Errorf("count %d, %d", n, m)
+	}
+	if v, ok := r.Value("weight"); !ok || v != "2" {
+		t.Errorf("weight %q", v)
+	}
+	if v, ok := r.Value("t"); ok {
+		t.Errorf("-t, which is not given, is %q", v)
+	}
+	_, err = Grammar{Opts: opts}.Parse([]string{"--tun"})
+	if e := new(Error); !errors.As(err, &e) || e.Kind != Ambiguous || !slices.Equal(e.Could, []string{"tun-type", "tun-port"}) {
+		t.Errorf("error %#v", err)
 	}
 }
 
 func FuzzParse(f *testing.F) {
-	f.Add("-At1 -p 3 --wei=5 x -- y")
-	f.Fuzz(func(t *testing.T, line string) {
+	f.Add("-At1 -d --wei=5 x -- y", false)
+	f.Add("-dx --DEBUG a -n", true)
+	f.Fuzz(func(t *testing.T, line string, perl bool) {
+		g := Grammar{Opts: opts}
+		if perl {
+			g.Dialect = Perl
+		}
 		args := strings.Split(line, " ")
-		r, err := table.Parse(args)
-		if err == nil && len(r.Operands) > len(args) {
-			t.Errorf("%d operands of %d arguments", len(r.Operands), len(args))
+		r, err := g.Parse(args)
+		// Printed one by one, what was understood is understood the same.
+		var again []string
+		for _, o := range r.Options {
+			name := "-" + string(rune(o.Opt.Short))
+			if o.Opt.Short == 0 {
+				name = "--" + o.Opt.Long
+			}
+			again = append(again, name)
+			if o.Opt.Value == Required {
+				again = append(again, o.Value)
+			}
+		}
+		again = append(append(again, "--"), r.Operands...)
+		if s, serr := g.Parse(again); text(s, serr) != text(r, nil) {
+			t.Errorf("%q is %s; %q is %s", args, text(r, err), again, text(s, serr))
 		}
 	})
 }
