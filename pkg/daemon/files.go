@@ -191,7 +191,7 @@ func (f *Files) mediaSpecs() []media.Spec {
 	var specs []media.Spec
 	for _, m := range f.HA.Media {
 		if slices.Contains(supported, m.Kind) {
-			specs = append(specs, media.Spec{Kind: m.Kind, Name: m.Name, Args: m.Args})
+			specs = append(specs, media.Spec{Kind: m.Kind, Name: m.Name, Args: m.Args, Port: m.Port})
 		}
 	}
 	return specs
@@ -318,4 +318,22 @@ func (f *Files) Environment(p Paths) []string {
 		env = append(env, "HA_"+e)
 	}
 	return env
+}
+
+// LdirectordNames are the configurations that ldirectord resources name; "" is the default one.
+func (f *Files) LdirectordNames() []string {
+	var names []string
+	for _, g := range f.Groups {
+		for _, r := range g.Resources {
+			if r.Script != "ldirectord" {
+				continue
+			}
+			name := ""
+			if len(r.Args) > 0 {
+				name = r.Args[0]
+			}
+			names = append(names, name)
+		}
+	}
+	return names
 }

@@ -14,6 +14,7 @@ type Spec struct {
 	Kind string   // directive: bcast, ucast, ping, ping_group
 	Name string   // interface, pinged host as written, or name of the group: the link's name
 	Args []string // ucast: the peer; ping_group: the hosts
+	Port int      // UDP port of bcast and ucast; 0 is that of the Options
 }
 
 // String is "kind name", which is how ha-log names a medium.
@@ -109,6 +110,9 @@ type conn interface {
 // and the error says it in ours. ctx bounds the waiting: for names to be resolved, and for
 // another program to leave the port, for which bcast and ucast wait up to ten seconds.
 func Open(ctx context.Context, s Spec, o Options) (Medium, error) {
+	if s.Port != 0 {
+		o.Port = s.Port
+	}
 	if o.Port == 0 {
 		o.Port = 694
 	}

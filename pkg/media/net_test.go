@@ -154,8 +154,10 @@ func TestBroadcast(t *testing.T) {
 	t.Parallel()
 	n := lab.Net(t)
 	a, b := node(t, n, "a", "10.7.0.1/24"), node(t, n, "b", "10.7.0.2/24")
-	spec := media.Spec{Kind: "bcast", Name: "eth0"}
-	ma, mb := start(t, a, spec, media.Options{Port: 695}), start(t, b, spec, media.Options{Port: 695})
+	spec := media.Spec{Kind: "bcast", Name: "eth0", Port: 695} // its own port goes before the common one
+	ma := start(t, a, spec, media.Options{Port: 694})
+	spec.Port = 0
+	mb := start(t, b, spec, media.Options{Port: 695})
 	warmUp(t, ma, mb)
 	ma.Send([]byte("from a"))
 	ma.expect(t, "10.7.0.1", "from a")
