@@ -3,6 +3,7 @@ package compat
 import (
 	"errors"
 	"io/fs"
+	"os"
 	"path/filepath"
 	"reflect"
 	"slices"
@@ -12,7 +13,9 @@ import (
 	"github.com/systole-ha/systole/pkg/config/authkeys"
 	"github.com/systole-ha/systole/pkg/config/hacf"
 	"github.com/systole-ha/systole/pkg/config/haresources"
+	"github.com/systole-ha/systole/pkg/config/ldirectordcf"
 	"github.com/systole-ha/systole/pkg/diag"
+	"github.com/systole-ha/systole/pkg/ipvs"
 )
 
 // recordedHost is the machine on which the records were made.
@@ -132,6 +135,92 @@ func TestHaresourcesRecords(t *testing.T) {
 		}
 		return problems, scripts
 	})
+}
+
+// documented are the directives of ha.cf, by the original's manual and its sample file.
+const documented = `apiauth auto_failback autojoin baud bcast cluster compression compression_threshold conn_logd_time coredumps coreroot
+	crm crm_daemon_dir crmd_spawns_pengine deadping deadtime debug debugfile enable_config_writes env failfast hbgenmethod hopfudge
+	initdead keepalive log_badpack logfacility logfile max_rexmit_delay mcast mcast6 memreserve msgfmt nice_failback node pacemaker ping
+	ping6 ping_group quorum_server realtime record_config_changes record_pengine_inputs respawn rtprio serial stonith_host syslogmsgfmt
+	traditional_compression ucast ucast6 udp udpport use_apphbd use_logd uuidfrom warntime watchdog`
+
+// refusals are the original's texts for what it refuses, in ha.cf, authkeys and haresources.
+var refusals = []string{
+	"Illegal directive [", "Log facility(", "nice_failback flag is obsolete", "Illegal realtime priority [", "Illegal hb generation method [",
+	"Invalid core directory [", "must come before the pacemaker directive", "pacemaker/crm directive used multiple times!",
+	"Invalid autojoin directive [", "R1 style resource management conflicts with  autojoin set", "Invalid uuidfrom directive [",
+	"Compression module(", "set_compression_threshold: compress_threshhold(", "set_traditional_compression:Invalid directive value ",
+	"set_env: invalid nvpair(", "Invalid max_rexmit_delay time(", "ha_config_check_boolean:Invalid directive value ",
+	"No log entry found in ha.cf and use_logd is set to off", "No Stonith type given", "No Stonith hostname argument given",
+	"Invalid Stonith type [", "Invalid Stonith config file [", "client name [", "Duplicate uid list in apiauth", "Duplicate gid list in apiauth",
+	"Missing uid or gid in apiauth", "Invalid user id name [", "Invalid group name [", "Duplicate apiauth directive for API client",
+	"Invalid uid [", "UID specified for client child is too long", "is not full pathname", "is not executable",
+	"glib: Get broadcast for interface", "Illegal bcast [UDP/IP broadcast] in config file", "missing mcast address", "missing port", "missing ttl",
+	"missing loop", "bad addr [", "bad port [", "bad ttl [", "bad loop [", "is invalid or not set up properly", "missing mcast6 address",
+	"missing target IP address/hostname", "ucast: cannot resolve hostname", "missing ucast6 address", "Serial port not full pathname [",
+	"Nonexistent serial port [", "not a char device", "glib: unknown host: ", "Illegal ping [ping membership] in config file",
+	"No heartbeat media defined", "no nodes defined", "not in configuration!", "Dead time [", "Initial dead time [", "Ping dead time [",
+	"Invalid auth line [", "Auth line [", "Invalid authnum [", "Invalid authtype [", "doesn't use a key", "requires a key",
+	"Missing auth directive in keyfile [", "Auth Key [", "Bad nodename in /etc/ha.d//haresources [",
+}
+
+// TestRecordsAreComplete holds the records against what is documented: each directive is in a case
+// that the original accepts, each refusal in one that it refuses.
+func TestRecordsAreComplete(t *testing.T) {
+	accepted := map[string]bool{}
+	var refused strings.Builder
+	for _, file := range []string{"ha.cf.txt", "authkeys.txt", "haresources.txt"} {
+		for _, c := range readConfRecord(t, filepath.Join(confDir, file)).cases() {
+			switch c.verdict {
+			case "accepted":
+				for line := range strings.Lines(c.text("")) {
+					if words := strings.Fields(line); len(words) > 1 {
+						accepted[words[0]] = true
+					}
+				}
+			case "refused":
+				refused.WriteString(strings.Join(c.log, "\n") + "\n")
+			default:
+				t.Errorf("%s: %s has no answer", file, c.name())
+			}
+		}
+	}
+	for _, d := range strings.Fields(documented) {
+		if !accepted[d] {
+			t.Errorf("no case with %s is accepted", d)
+		}
+	}
+	for _, text := range refusals {
+		if !strings.Contains(refused.String(), text) {
+			t.Errorf("no case is refused with %q", text)
+		}
+	}
+}
+
+// TestTutorial reads the files of the tutorial: nobody has a word to say.
+func TestTutorial(t *testing.T) {
+	read := func(name string) []byte {
+		text, err := os.ReadFile("../testdata/conf/tutorial/" + name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return text
+	}
+	_, problems := hacf.Parse("ha.cf", read("ha.cf"), hacf.Host{Node: "ha-master"})
+	ring, more := authkeys.Parse("authkeys", read("authkeys"))
+	problems = append(problems, more...)
+	groups, more := haresources.Parse("haresources", read("haresources"), []string{"ha-master", "ha-slave", "group1"})
+	problems = append(problems, more...)
+	cf, more := ldirectordcf.Parse("ldirectord.cf", read("ldirectord.cf"), ldirectordcf.Options{})
+	problems = append(append(problems, more...), cf.Pending...)
+	rules, more := ipvs.ParseRules("ipvsadm.rules", read("ipvsadm.rules"), ipvs.Names{})
+	problems = append(problems, more...)
+	if len(problems) != 0 {
+		t.Error(problems)
+	}
+	if ring == nil || len(groups) != 1 || len(groups[0].Resources) != 3 || len(cf.Virtuals) != 1 || len(cf.Virtuals[0].Reals) != 2 || len(rules) != 3 {
+		t.Errorf("%v, %v, %d virtuals, %d rules", ring, groups, len(cf.Virtuals), len(rules))
+	}
 }
 
 // TestHaCfLines holds what systole show prints against what was read: the same file again.
