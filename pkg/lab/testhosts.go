@@ -2,7 +2,6 @@ package lab
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -10,6 +9,8 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+
+	"golang.org/x/sys/unix"
 )
 
 // SystoleEnv names our program for [Tutorial], which builds it where this is not set.
@@ -117,13 +118,14 @@ var buildSystole = sync.OnceValues(func() (path string, err error) {
 	if err != nil {
 		return "", err
 	}
+	defer program.Close()
 	if _, err := io.Copy(program, in); err != nil {
-		return "", errors.Join(err, program.Close())
+		return "", err
 	}
-	built = program
-	return fmt.Sprintf("/proc/self/fd/%d", program.Fd()), nil
+	// A number, not an os.File, which would be closed when nothing refers to it.
+	fd, err := unix.FcntlInt(program.Fd(), unix.F_DUPFD_CLOEXEC, 0)
+	if err != nil {
+		return "", err
+	}
+	return fmt.Sprintf("/proc/self/fd/%d", fd), nil
 })
-
-// built keeps the file of buildSystole open for the process's life: the collector closes files that
-// nothing refers to.
-var built *os.File
