@@ -1,6 +1,8 @@
 package applet
 
 import (
+	"context"
+
 	"github.com/systole-ha/systole/pkg/agent"
 	"github.com/systole-ha/systole/pkg/agent/ipaddr"
 	ipvsadmagent "github.com/systole-ha/systole/pkg/agent/ipvsadm"
@@ -35,6 +37,9 @@ func services(env Env, files *daemon.Files) func(*halog.Log) *daemon.Services {
 		})
 		s.Agents["ldirectord"] = ld
 		s.Run = append(s.Run, ld.Serve)
+		s.Resume = func(ctx context.Context) error {
+			return ld.Resume(ctx, "/etc/ha.d/resource.d/ldirectord", files.LdirectordNames(), log)
+		}
 
 		host, err := netif.Open()
 		if err != nil {

@@ -48,6 +48,9 @@ type Services struct {
 	Agents map[string]agent.Agent // by resource name
 	Script agent.Agent            // any other resource
 	Run    []func(context.Context)
+	// Resume brings back what ran in this very process before it was restarted in place with its
+	// resources in hand; nil: nothing has to be.
+	Resume func(context.Context) error
 }
 
 // Outcome is how a run ended.
@@ -227,6 +230,13 @@ func (d *service) run() cluster.Exit {
 		d.start(func() { f(workers) })
 	}
 	d.start(func() { d.signals(workers) })
+	if d.Restarted && d.services.Resume != nil {
+		d.start(func() {
+			if err := d.services.Resume(workers); err != nil {
+				d.core.Logf(halog.Error, "resume: %v", err)
+			}
+		})
+	}
 	d.loop.run(d.ctx)
 	stopWorkers()
 	stopLinks()
