@@ -61,8 +61,10 @@ func (f *fakeLibrary) Destinations(s library.Service) ([]library.DestinationExte
 }
 
 func (f *fakeLibrary) CreateDestination(library.Service, library.Destination) error { return f.next() }
+
 func (f *fakeLibrary) RemoveDestination(library.Service, library.Destination) error { return f.next() }
-func (f *fakeLibrary) RemoveService(library.Service) error                          { return f.next() }
+
+func (f *fakeLibrary) RemoveService(library.Service) error { return f.next() }
 
 // sent is a request of our own connection.
 type sent struct {
