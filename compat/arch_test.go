@@ -27,7 +27,7 @@ var floors = [][]string{
 // pure packages decide and never act: they get time, randomness and facts as arguments.
 var pure = []string{
 	"diag", "getopt", "hamsg", "hbauth", "ipvs", "perlre", "config/hacf", "config/authkeys", "config/haresources",
-	"config/ldirectordcf", "cluster", "cluster/ipfail", "cluster/seqtrack", "cluster/liveness", "cluster/takeover", "director",
+	"config/ldirectordcf", "config/hadir", "config/systolecf", "cluster", "cluster/ipfail", "cluster/seqtrack", "cluster/liveness", "cluster/takeover", "director",
 }
 
 var impure = []string{"os", "os/exec", "os/signal", "net", "net/http", "sync", "sync/atomic", "log", "log/slog", "math/rand", "math/rand/v2", "syscall"}
