@@ -66,7 +66,7 @@ func (t *Table) Do(ctx context.Context, op ipvs.Op) error {
 	if err := t.usable(ctx); err != nil {
 		return &ipvs.Refusal{Op: op, Cause: err}
 	}
-	if reason, errno := t.do(op); errno != 0 {
+	if errno, reason := t.do(op); errno != 0 {
 		return &ipvs.Refusal{Op: op, Reason: reason, Cause: errno}
 	}
 	return nil
@@ -113,39 +113,39 @@ func (t *Table) usable(ctx context.Context) error {
 }
 
 // do follows ip_vs_genl_set_cmd: the service is looked up first, then the operation's own checks.
-func (t *Table) do(op ipvs.Op) (reason error, errno syscall.Errno) {
+func (t *Table) do(op ipvs.Op) (errno syscall.Errno, reason error) {
 	if op.Kind == ipvs.Flush {
 		t.entries = nil
-		return nil, 0
+		return 0, nil
 	}
 	if op.Kind == ipvs.Zero && op.Service.VIP == (ipvs.VIP{}) {
 		for i := range t.entries {
 			zero(&t.entries[i])
 		}
-		return nil, 0
+		return 0, nil
 	}
 	if errno := checkVIP(op.Service.VIP); errno != 0 {
-		return nil, errno
+		return errno, nil
 	}
 	at := slices.IndexFunc(t.entries, func(e ipvs.Entry) bool { return e.VIP == op.Service.VIP })
 	if op.Kind == ipvs.AddService {
 		if at >= 0 {
-			return ipvs.ErrExists, syscall.EEXIST
+			return syscall.EEXIST, ipvs.ErrExists
 		}
-		if reason, errno := checkService(op.Service); errno != 0 {
-			return reason, errno
+		if errno, reason := checkService(op.Service); errno != 0 {
+			return errno, reason
 		}
 		t.entries = append(t.entries, ipvs.Entry{Service: stored(op.Service)})
-		return nil, 0
+		return 0, nil
 	}
 	if at < 0 {
-		return ipvs.ErrNoService, syscall.ESRCH
+		return syscall.ESRCH, ipvs.ErrNoService
 	}
 	e := &t.entries[at]
 	switch op.Kind {
 	case ipvs.EditService:
-		if reason, errno := checkService(op.Service); errno != 0 {
-			return reason, errno
+		if errno, reason := checkService(op.Service); errno != 0 {
+			return errno, reason
 		}
 		e.Service = stored(op.Service)
 	case ipvs.DelService:
@@ -155,37 +155,37 @@ func (t *Table) do(op ipvs.Op) (reason error, errno syscall.Errno) {
 	case ipvs.Zero:
 		zero(e)
 	default:
-		return nil, syscall.EINVAL
+		return syscall.EINVAL, nil
 	}
-	return nil, 0
+	return 0, nil
 }
 
-func doDest(e *ipvs.Entry, kind ipvs.OpKind, d ipvs.Dest) (reason error, errno syscall.Errno) {
+func doDest(e *ipvs.Entry, kind ipvs.OpKind, d ipvs.Dest) (errno syscall.Errno, reason error) {
 	if !d.Addr.IsValid() {
-		return nil, syscall.EINVAL
+		return syscall.EINVAL, nil
 	}
 	if kind != ipvs.DelDest {
 		if errno := checkDest(e.Service, d); errno != 0 {
-			return nil, errno
+			return errno, nil
 		}
 	}
 	at := slices.IndexFunc(e.Dests, func(have ipvs.DestEntry) bool { return have.Addr == d.Addr })
 	switch {
 	case kind == ipvs.AddDest && at >= 0:
-		return ipvs.ErrExists, syscall.EEXIST
+		return syscall.EEXIST, ipvs.ErrExists
 	case kind == ipvs.AddDest:
 		if !unicast(d.Addr.Addr()) {
-			return nil, syscall.EINVAL
+			return syscall.EINVAL, nil
 		}
 		e.Dests = slices.Insert(e.Dests, 0, ipvs.DestEntry{Dest: d})
 	case at < 0:
-		return ipvs.ErrNoDest, syscall.ENOENT
+		return syscall.ENOENT, ipvs.ErrNoDest
 	case kind == ipvs.EditDest:
 		e.Dests[at].Dest = d
 	default:
 		e.Dests = slices.Delete(e.Dests, at, at+1)
 	}
-	return nil, 0
+	return 0, nil
 }
 
 func checkVIP(v ipvs.VIP) syscall.Errno {
@@ -198,14 +198,14 @@ func checkVIP(v ipvs.VIP) syscall.Errno {
 	return 0
 }
 
-func checkService(s ipvs.Service) (reason error, errno syscall.Errno) {
+func checkService(s ipvs.Service) (errno syscall.Errno, reason error) {
 	switch {
 	case !slices.Contains(Schedulers, s.Scheduler) && s.Scheduler != "none", s.PE != "" && s.PE != "sip":
-		return ipvs.ErrNoScheduler, syscall.ENOENT
+		return syscall.ENOENT, ipvs.ErrNoScheduler
 	case s.Mask() > s.Family.Bits():
-		return nil, syscall.EINVAL
+		return syscall.EINVAL, nil
 	}
-	return nil, 0
+	return 0, nil
 }
 
 func checkDest(s ipvs.Service, d ipvs.Dest) syscall.Errno {
