@@ -16,7 +16,7 @@ setup: ## install what the tests and the demo need (Debian packages)
 demo: build ## the tutorial's cluster on this machine, told as a story
 	@bin/systole demo
 
-test: setup build lint ## every test: lint, packages, race detector, live clusters, virtual machine
+test: setup build ## every test: lint, packages, race detector, live clusters, virtual machine
 	scripts/test
 
 lint: ## vet, gofumpt and staticcheck
