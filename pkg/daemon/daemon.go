@@ -282,18 +282,13 @@ func (d *service) signals(ctx context.Context) {
 // logged, and the running configuration stays.
 func (d *service) reread(ctx context.Context) {
 	fresh, problems := Load(d.Paths)
-	if fresh.HA == nil || fresh.stamps[0].IsZero() {
+	if problems.Err() != nil {
 		LogProblems(d.core, problems)
 		d.core.Log(halog.Error, "Configuration not reread: the running one stays in force")
 		return
 	}
 	confChanged := !fresh.stamps[0].Equal(d.Files.stamps[0])
 	keysChanged := !fresh.stamps[1].Equal(d.Files.stamps[1])
-	if problems.Err() != nil && (confChanged || keysChanged) {
-		LogProblems(d.core, problems)
-		d.core.Log(halog.Error, "Configuration not reread: the running one stays in force")
-		return
-	}
 	in := cluster.Reread{ConfigChanged: confChanged}
 	if keysChanged {
 		in.Ring = fresh.Ring
