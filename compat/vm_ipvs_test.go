@@ -32,7 +32,7 @@ func init() {
 
 // TestVMIPVS needs a kernel with ip_vs: it runs in a virtual machine.
 func TestVMIPVS(t *testing.T) {
-	limit := func(s *lab.Spec) { s.Limit = 3*time.Minute + time.Duration(*randomLines)*time.Second }
+	limit := func(s *lab.Spec) { s.Limit = 6*time.Minute + time.Duration(*randomLines)*time.Second }
 	if !lab.InVM(t, limit, shareRecords) {
 		return
 	}
@@ -46,6 +46,9 @@ func TestVMIPVS(t *testing.T) {
 		})
 	})
 	t.Run("Records", testRecords)
+	t.Run("CommandLines", testCommandLines)
+	t.Run("Program", testProgram)
+	t.Run("Counters", testCounters)
 	t.Run("Random", testRandomCommandLines)
 }
 

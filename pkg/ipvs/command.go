@@ -442,8 +442,9 @@ func (p *commandParser) finish() *UsageError {
 		if p.given.has(optService) {
 			p.List = ListService
 		}
-		plain := p.List == ListTable || p.List == ListService
-		if f := p.Format; !plain && (f.Stats || f.Rate || f.Thresholds) {
+		f := p.Format
+		columns := f.Stats || f.Rate || f.Thresholds
+		if p.List == ListConnections && columns || (p.List == ListTimeouts || p.List == ListDaemons) && (columns || f.PersistentConn) {
 			return p.fail(len(p.scanner.args), "", "options conflicts in the list command")
 		}
 	}

@@ -116,7 +116,8 @@ func servicesProto(p Protocol) string {
 }
 
 // parseEndpoint reads "host", "host:port", "[v6]:port" or "v6". ported tells whether a port was
-// given. A text of digits alone is refused.
+// given. A text of digits alone is refused. As in ipvsadm, the port behind brackets around
+// anything but an IPv6 address is passed over.
 func (n Names) parseEndpoint(s string, proto Protocol) (addr netip.AddrPort, ported, ok bool) {
 	if strings.Trim(s, "0123456789") == "" {
 		return netip.AddrPort{}, false, false
@@ -125,7 +126,8 @@ func (n Names) parseEndpoint(s string, proto Protocol) (addr netip.AddrPort, por
 		return netip.AddrPortFrom(a, 0), false, true
 	}
 	host, port := s, ""
-	if rest, bracket := strings.CutPrefix(s, "["); bracket {
+	rest, bracket := strings.CutPrefix(s, "[")
+	if bracket {
 		host, port, ok = strings.Cut(rest, "]")
 		if !ok || !strings.HasPrefix(port, ":") {
 			return netip.AddrPort{}, false, false
@@ -138,6 +140,7 @@ func (n Names) parseEndpoint(s string, proto Protocol) (addr netip.AddrPort, por
 	if !ok {
 		return netip.AddrPort{}, false, false
 	}
+	ported = ported && (!bracket || a.Is6())
 	var p uint16
 	if ported {
 		if p, ok = n.parsePort(port, proto); !ok {

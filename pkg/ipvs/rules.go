@@ -16,7 +16,7 @@ type Rule struct {
 }
 
 // ParseRules reads the input of ipvsadm -R, which is also the output of ipvsadm -S: one command
-// a line, words parted by blanks without any quoting, a leading word "ipvsadm" ignored. As
+// a line, words parted by blanks without any quoting, the word "ipvsadm" ignored. As
 // ipvsadm-restore does, it passes over lines that begin with '#'. Every line that is not empty
 // makes a rule, also one that is wrong; the problems of those are in the list as well, each
 // once, in order.
@@ -56,8 +56,8 @@ func ParseRules(file string, text []byte, names Names) ([]Rule, diag.List) {
 	return rules, problems
 }
 
-// SplitRule takes a line for ipvsadm -R apart: words, and the column of each, from 1. Leading
-// words "ipvsadm" are left out, and what follows a NUL byte in a word.
+// SplitRule takes a line for ipvsadm -R apart: words, and the column of each, from 1. Words
+// "ipvsadm" are left out wherever they stand, and what follows a NUL byte in a word.
 func SplitRule(line string) (words []string, columns []int) {
 	for i := 0; i < len(line); {
 		if strings.IndexByte(" \t\r\n", line[i]) >= 0 {
@@ -69,7 +69,7 @@ func SplitRule(line string) (words []string, columns []int) {
 			end++
 		}
 		word, _, _ := strings.Cut(line[i:end], "\x00")
-		if len(words) > 0 || word != "ipvsadm" {
+		if word != "ipvsadm" {
 			words, columns = append(words, word), append(columns, i+1)
 		}
 		i = end

@@ -100,7 +100,7 @@ func TestSplitRule(t *testing.T) {
 		"":                               {},
 		" \t\r\n":                        {},
 		"ipvsadm ipvsadm  -C\r\n":        {[]string{"-C"}, []int{18}},
-		"-A\t-t 1.2.3.4:80 ipvsadm":      {[]string{"-A", "-t", "1.2.3.4:80", "ipvsadm"}, []int{1, 4, 7, 18}},
+		"-A\t-t 1.2.3.4:80 ipvsadm":      {[]string{"-A", "-t", "1.2.3.4:80"}, []int{1, 4, 7}},
 		"-A -t '1.2.3.4:80'\f \"a b\"":   {[]string{"-A", "-t", "'1.2.3.4:80'\f", `"a`, `b"`}, []int{1, 4, 7, 21, 24}},
 		"-A -t 1.2.3.4:80\x00-s rr\n-C ": {[]string{"-A", "-t", "1.2.3.4:80", "rr", "-C"}, []int{1, 4, 7, 21, 24}},
 	} {
