@@ -24,6 +24,9 @@ lint: ## vet, gofumpt and staticcheck
 	@$(TOOL) gofumpt -l cmd pkg compat | (! grep .) || { echo 'gofumpt would change the files above'; exit 1; }
 	$(TOOL) staticcheck ./...
 
+checklist: build setup ## the tutorial's S1 to S65 in a virtual machine (S36, S58, S59 still fail at times)
+	$(GO) test -count=1 -timeout 20m -v -run '^TestChecklist$$' ./compat
+
 fuzz: ## each parser and decoder for 60 s (FUZZTIME=10s for less)
 	@scripts/fuzz
 
@@ -36,4 +39,4 @@ soak: build setup ## the long runs
 clean: ## remove what building made
 	rm -rf bin dist
 
-.PHONY: help build setup demo test lint fuzz bench soak clean
+.PHONY: help build setup demo test checklist lint fuzz bench soak clean
