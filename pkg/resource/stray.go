@@ -7,21 +7,19 @@ import (
 	"github.com/systole-ha/systole/pkg/config/haresources"
 )
 
-// dropGroup releases a group of which something runs here although it should not: what a daemon
-// that was killed left behind. If nothing runs it does and logs nothing.
+// dropGroup releases a group whose key resource runs here although it should not: what a daemon that
+// was killed left behind. If it does not run it does and logs nothing.
+//
+// Only the key is looked at. It starts first and stops last, so it runs in every half-done state;
+// another member may run here on purpose, such as a web server that the boot starts on both nodes.
 func (j *job) dropGroup(key string) int {
 	s := j.script("ResourceManager")
 	g, ok := j.group(s, key)
-	if !ok {
+	if !ok || len(g.Resources) == 0 || !j.runs(s, g.Resources[0]) {
 		return 0
 	}
-	for _, r := range g.Resources {
-		if j.runs(s, r) {
-			s.log("WARN: %s is running here and should not be: an earlier heartbeat left it behind", r.Word)
-			return j.release(s, g)
-		}
-	}
-	return 0
+	s.log("WARN: %s is running here and should not be: an earlier heartbeat left it behind", g.Resources[0].Word)
+	return j.release(s, g)
 }
 
 // complete reports whether every member of a key's group is running.

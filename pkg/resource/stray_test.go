@@ -26,11 +26,15 @@ func TestDropGroup(t *testing.T) {
 		t.Errorf("nothing runs, and the log says:\n%s", log)
 	}
 	b.program(t, "run/second", "")
+	if log := drop(); log != "" || !b.Owned(t.Context(), "second") {
+		t.Errorf("a member that may run here on purpose was touched:\n%s", log)
+	}
+	b.program(t, "run/first", "")
 	log := drop()
-	if !strings.Contains(log, "WARN: second is running here and should not be") || !strings.Contains(log, "second  stop") || !strings.Contains(log, "first  stop") {
+	if !strings.Contains(log, "WARN: first is running here and should not be") || !strings.Contains(log, "second  stop") || !strings.Contains(log, "first  stop") {
 		t.Errorf("log:\n%s", log)
 	}
-	if b.Owned(t.Context(), "second") {
+	if b.Owned(t.Context(), "first") || b.Owned(t.Context(), "second") {
 		t.Error("still runs")
 	}
 }
