@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -38,6 +39,20 @@ func TestKilled(t *testing.T) {
 		})
 	}
 	all.Wait()
+}
+
+// TestVMKilled is the same with the kernel's IPVS, whose table survives a daemon that is killed.
+func TestVMKilled(t *testing.T) {
+	const times = 6
+	if !lab.InVM(t, lab.WithSystole(t), func(s *lab.Spec) { s.Limit, s.Memory = 8*time.Minute, 2048 }) {
+		return
+	}
+	if !lab.HaveIPVS() {
+		t.Fatal("no IPVS here")
+	}
+	seed := uint64(time.Now().UnixNano())
+	t.Logf("seed %d", seed)
+	killPair(t, os.Getenv(lab.SystoleEnv), rand.New(rand.NewPCG(seed, 1)), times)
 }
 
 func killPair(t *testing.T, path string, rnd *rand.Rand, times int) {
