@@ -78,6 +78,8 @@ type node struct {
 	statusSeq    uint64
 	reportSeq    uint64 // of its last report of resources
 	hasResources bool   // legacy mode: it may hold something
+	weight       int    // hb_setweight: for clients only
+	site         string // hb_setsite: likewise
 }
 
 // New makes the engine of a starting node. Nothing happens before the first Step, which is
@@ -99,6 +101,7 @@ func New(cfg Config, now time.Time) *Engine {
 	}
 	for _, p := range cfg.Pings {
 		e.nodes = append(e.nodes, &node{
+			weight: defaultWeight,
 			Node:   e.table.Add(p.Name, true, cfg.Deadping, []string{p.Name}, now),
 			window: seqtrack.NewWindow(cfg.MaxRexmitDelay, e.rand),
 		})
@@ -119,6 +122,7 @@ func New(cfg Config, now time.Time) *Engine {
 
 func (e *Engine) addNode(name string) {
 	n := &node{
+		weight: defaultWeight,
 		Node:   e.table.Add(name, false, e.cfg.Deadtime, e.cfg.Links, e.now),
 		window: seqtrack.NewWindow(e.cfg.MaxRexmitDelay, e.rand),
 	}

@@ -506,13 +506,13 @@ func TestStatus(t *testing.T) {
 	want := []cluster.NodeStatus{
 		{
 			Name: "alpha", Status: "up", Heard: s.now, Deadtime: 7 * time.Second, UUID: s.cfg.UUID, Generation: s.cfg.Generation,
-			Links: []cluster.LinkStatus{{Name: "eth0", Status: "dead"}},
+			LastSeq: st.Nodes[0].LastSeq, Weight: 100, Links: []cluster.LinkStatus{{Name: "eth0", Status: "dead"}},
 		},
 		{
 			Name: "bravo", Status: "active", Heard: s.now, Deadtime: 5 * time.Second, UUID: hamsg.UUID{2}, Generation: 7,
-			Links: []cluster.LinkStatus{{Name: "eth0", Status: "up", Heard: s.now}},
+			LastSeq: 1, Weight: 100, Links: []cluster.LinkStatus{{Name: "eth0", Status: "up", Heard: s.now}},
 		},
-		{Name: "gw", Ping: true, Status: "init", Deadtime: 5 * time.Second, Links: []cluster.LinkStatus{{Name: "gw", Status: "dead"}}},
+		{Name: "gw", Ping: true, Status: "init", Deadtime: 5 * time.Second, Weight: 100, Links: []cluster.LinkStatus{{Name: "gw", Status: "dead"}}},
 	}
 	if d := cmp.Diff(want, st.Nodes); d != "" {
 		t.Errorf("(-want +got)\n%s", d)

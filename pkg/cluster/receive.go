@@ -249,6 +249,10 @@ func (e *Engine) handle(n *node, m *hamsg.Msg) {
 	case hamsg.TRepNodes:
 		kind = Protocol
 		e.repnodes(n, m)
+	case hamsg.TAddNode, hamsg.TDelNode, hamsg.TSetWeight, hamsg.TSetSite:
+		e.emit(Deliver{Kind: kind, Msg: m})
+		e.administer(m)
+		return
 	default:
 		e.emit(Deliver{Kind: kind, Msg: m})
 		e.handleResource(n, m)
@@ -296,9 +300,8 @@ func (e *Engine) handleResource(n *node, m *hamsg.Msg) {
 		if e.commUp && !e.rsc.Closing() {
 			e.notify(m)
 		}
-	case hamsg.TStonith, hamsg.TClientStatus, hamsg.TQueryClient, hamsg.TRespondClient,
-		hamsg.TAddNode, hamsg.TDelNode, hamsg.TSetWeight, hamsg.TSetSite:
-		// For API clients, or not in use in haresources mode.
+	case hamsg.TStonith, hamsg.TClientStatus, hamsg.TQueryClient, hamsg.TRespondClient:
+		// For API clients.
 	default:
 		if e.commUp {
 			e.notify(m)

@@ -47,9 +47,14 @@ type NodeStatus struct {
 	Deadtime   time.Duration
 	UUID       hamsg.UUID
 	Generation uint64
-	// Missing is how many of its messages are known to be missing.
-	Missing int
-	Links   []LinkStatus
+	// Missing is how many of its messages are known to be missing, FirstMissing the lowest of their
+	// numbers, 0 for none; LastSeq is the highest number that has come.
+	Missing               int
+	FirstMissing, LastSeq uint64
+	// Weight and Site are what hb_setweight and hb_setsite have set; 100 and "" else.
+	Weight int
+	Site   string
+	Links  []LinkStatus
 }
 
 // LinkStatus is one link to a node.
@@ -79,6 +84,12 @@ type BadPackets struct {
 	Malformed, Unsigned, Fields, Unknown, Replayed uint64
 }
 
+// Congested tells whether so many of our messages are unacknowledged that clients are to wait with
+// theirs (add2_xmit_hist, MAXMSGHIST/2).
+func (e *Engine) Congested() bool {
+	return e.flowControl && e.table.Alive() > 1 && e.history.High()-e.history.Acked() > maxUnacked+1
+}
+
 // Status is a copy of the engine's state.
 func (e *Engine) Status() Status {
 	s := Status{
@@ -99,6 +110,7 @@ func (e *Engine) Status() Status {
 		ns := NodeStatus{
 			Name: n.Name, Ping: n.Ping, Status: n.Status, Deadtime: n.Deadtime,
 			UUID: n.uuid, Generation: n.generation, Missing: n.window.Missing(),
+			FirstMissing: n.window.FirstMissing(), LastSeq: n.window.Last(), Weight: n.weight, Site: n.site,
 		}
 		if n.heard {
 			ns.Heard = n.Heard

@@ -40,6 +40,27 @@ const (
 	FWeight      = "weight"      // F_WEIGHT
 	FSite        = "site"        // F_SITE
 
+	// Fields of the client API (hb_api_core.h).
+	FReqType      = "reqtype"     // F_APIREQ: what is asked for
+	FPID          = "pid"         // F_PID: process id of the client, decimal
+	FUID          = "uid"         // F_UID, decimal
+	FGID          = "gid"         // F_GID, decimal
+	FFilterMask   = "fmask"       // F_FILTERMASK: kinds of messages wanted, hex
+	FSignal       = "signal"      // F_SIGNAL: number, decimal
+	FSendQueue    = "sendqlen"    // F_SENDQLEN: messages, decimal
+	FNodeType     = "nodetype"    // F_NODETYPE: normal, ping, unknown
+	FNumNodes     = "numnodes"    // F_NUMNODES: decimal
+	FPName        = "pname"       // F_PNAME: name of a parameter
+	FPValue       = "pvalue"      // F_PVALUE
+	FQueryName    = "queryname"   // F_QUERYNAME
+	FQueryUUID    = "queryuuid"   // F_QUERYUUID: binary
+	FAPIDeadtime  = "deadtime"    // F_DEADTIME: ms, hex
+	FAPIKeepalive = "keepalive"   // F_KEEPALIVE: ms, hex
+	FVersion      = "hbversion"   // F_HBVERSION
+	FPacemaker    = "pacemaker"   // F_PACEMAKER: false in haresources mode
+	FFacility     = "logfacility" // F_LOGFACILITY: decimal, -1 for none
+	FOrderSeq     = "oseq"        // F_ORDERSEQ: a client's own number, hex
+
 	FCompressedPayload    = "_compressed_payload"    // binary: the message, packed whole
 	FCompressionAlgorithm = "_compression_algorithm" // zlib or bz2
 )

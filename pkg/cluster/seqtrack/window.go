@@ -67,6 +67,14 @@ func (w *Window) Last() uint64 { return w.last }
 // Missing is how many messages are known to be missing.
 func (w *Window) Missing() int { return len(w.missing) }
 
+// FirstMissing is the lowest number known to be missing, 0 for none.
+func (w *Window) FirstMissing() uint64 {
+	if len(w.missing) == 0 {
+		return 0
+	}
+	return w.missing[0].seq
+}
+
 // Forget forgets everything: the sender has restarted, and counts anew.
 func (w *Window) Forget() {
 	w.last, w.floor, w.missing = 0, 0, nil
