@@ -85,6 +85,8 @@ type Host interface {
 	// SetUp brings a link up.
 	SetUp(link string) error
 	// Watch calls f with each change from now on, one call at a time, until ctx ends. It returns
-	// when ctx has ended (nil) or the kernel's notices cannot be had any more.
+	// when ctx has ended (nil) or the kernel's notices cannot be had any more. Linux tells of a new
+	// IPv6 address from a work queue, after AddAddr has returned: of one that is deleted before
+	// that, only the removal is told.
 	Watch(ctx context.Context, f func(Event)) error
 }

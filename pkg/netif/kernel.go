@@ -254,15 +254,16 @@ func (k *Kernel) Watch(ctx context.Context, f func(Event)) error {
 	}
 	// The library's goroutines close these after done is closed or a failure; they are drained so
 	// that neither waits for us.
-	links, addrs := make(chan netlink.LinkUpdate), make(chan netlink.AddrUpdate)
-	if err := netlink.LinkSubscribeWithOptions(links, done, netlink.LinkSubscribeOptions{ErrorCallback: report}); err != nil {
+	linkUpdates, addrUpdates := make(chan netlink.LinkUpdate), make(chan netlink.AddrUpdate)
+	links, addrs := (<-chan netlink.LinkUpdate)(linkUpdates), (<-chan netlink.AddrUpdate)(addrUpdates)
+	if err := netlink.LinkSubscribeWithOptions(linkUpdates, done, netlink.LinkSubscribeOptions{ErrorCallback: report}); err != nil {
 		return fmt.Errorf("watch links: %w", err)
 	}
-	defer func() { go drain(links) }()
-	if err := netlink.AddrSubscribeWithOptions(addrs, done, netlink.AddrSubscribeOptions{ErrorCallback: report}); err != nil {
+	defer func() { go drain(linkUpdates) }()
+	if err := netlink.AddrSubscribeWithOptions(addrUpdates, done, netlink.AddrSubscribeOptions{ErrorCallback: report}); err != nil {
 		return fmt.Errorf("watch addresses: %w", err)
 	}
-	defer func() { go drain(addrs) }()
+	defer func() { go drain(addrUpdates) }()
 	names, err := k.names()
 	if err != nil {
 		return err
@@ -289,6 +290,11 @@ func (k *Kernel) Watch(ctx context.Context, f func(Event)) error {
 			p, ok := prefixOf(&u.LinkAddress)
 			if !ok {
 				continue
+			}
+			if _, known := names[u.LinkIndex]; !known { // the link's own notice is still to come
+				if names, err = k.names(); err != nil {
+					return err
+				}
 			}
 			f(Event{
 				Addr: &Addr{
