@@ -29,7 +29,7 @@ func recordedHost() hacf.Host {
 		UserExists:  in("root", "hacluster"),
 		GroupExists: in("root", "haclient"),
 		Executable:  executable,
-		CheckLink: func(name string) error {
+		CheckLink: func(_, name string) error {
 			if !link(name) {
 				return errors.New("No such device")
 			}
@@ -43,12 +43,6 @@ func recordedHost() hacf.Host {
 				return errors.New("not a character device")
 			}
 			return fs.ErrNotExist
-		},
-		CheckMcast: func(name string) error {
-			if !link(name) {
-				return errors.New("No such device")
-			}
-			return nil
 		},
 		Resolve:       func(string, bool) error { return errors.New(unknownReason) },
 		StonithType:   in("null"),

@@ -10,6 +10,9 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/systole-ha/systole/pkg/config/hacf"
+	"github.com/systole-ha/systole/pkg/daemon"
+	"github.com/systole-ha/systole/pkg/diag"
 	"github.com/systole-ha/systole/pkg/lab"
 )
 
@@ -178,4 +181,47 @@ func (h *originalHost) resources(c *confCase) (verdict string, log []string) {
 // visible is text on one line.
 func visible(text string) string {
 	return strings.NewReplacer("\n", `\n`, "\r", `\r`, "\t", `\t`, "\f", `\f`, "\v", `\v`).Replace(text)
+}
+
+// TestMediaInterfaces makes interfaces of all sorts, and asks the original and us whether each will do
+// for each kind of medium.
+func TestMediaInterfaces(t *testing.T) {
+	h := newOriginalHost(t)
+	for _, args := range []string{
+		"link add bare type veth peer name bare-end", "link set bare up",
+		"link add down0 type veth peer name down0-end", "addr add 10.98.1.1/24 brd + dev down0",
+		"link add host0 type veth peer name host0-end", "addr add 10.98.2.1/32 dev host0", "link set host0 up",
+		"link add peer0 type veth peer name peer0-end", "addr add 10.98.3.1 peer 10.98.3.2 dev peer0", "link set peer0 up",
+		"link add six0 type veth peer name six0-end", "addr add fd00:98::1/64 dev six0 nodad", "link set six0 up",
+	} {
+		if status, out := h.run(append([]string{"ip"}, strings.Fields(args)...)...); status != 0 {
+			t.Fatalf("ip %s: %s", args, out)
+		}
+	}
+	for _, link := range []string{"lo", "eth0", "bare", "down0", "host0", "peer0", "six0", "nosuch0", "aninterfacewithalongname"} {
+		for _, medium := range []string{"bcast %s", "ucast %s 10.98.0.2", "ucast6 %s fd00:98::2", "mcast %s 225.0.0.1 694 1 0", "mcast6 %s ff02::4 694 1 0"} {
+			if (link == "bare" || link == "six0") && strings.HasPrefix(medium, "mcast ") {
+				continue // the original waits for an address, two minutes
+			}
+			line := strings.ReplaceAll(medium, "%s", link)
+			h.files(haCfBase+line+"\n", authkeysBase, noSuchNode)
+			theirs, log := h.start()
+			var problems diag.List
+			if err := h.node.Do(func() error {
+				host := daemon.Host("hba")
+				host.UserExists, host.GroupExists, host.Executable = nil, nil, nil
+				_, problems = hacf.Parse("/etc/ha.d//ha.cf", []byte(haCfBase+line+"\n"), host)
+				return nil
+			}); err != nil {
+				t.Fatal(err)
+			}
+			ours := "accepted"
+			if problems.Err() != nil {
+				ours = "refused"
+			}
+			if ours != theirs || !strings.EqualFold(strings.Join(original(problems), "\n"), strings.Join(problemsOf(log), "\n")) {
+				t.Errorf("%s: the original has it %s\n%s\nwe have it %s\n%s", line, theirs, strings.Join(log, "\n"), ours, problems)
+			}
+		}
+	}
 }

@@ -3,15 +3,12 @@ package daemon
 import (
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"os/user"
 	"path/filepath"
 	"slices"
 	"strings"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/systole-ha/systole/pkg/cluster"
 	"github.com/systole-ha/systole/pkg/config/authkeys"
@@ -50,7 +47,7 @@ func Load(p Paths) (*Files, diag.List) {
 	text, stamp, more := read(haPath, "Cannot open config file [%s]", "config")
 	problems = append(problems, more...)
 	f.stamps[0] = stamp
-	f.HA, more = hacf.Parse(haPath, text, Host(f.Node))
+	f.HA, more = hacf.Parse(haPath, text, starting(Host(f.Node)))
 	if stamp.IsZero() {
 		more = nil // an absent file has no directives to complain about
 	}
@@ -131,56 +128,6 @@ func (f *Files) nodeNames() []string {
 		}
 	}
 	return names
-}
-
-// Host answers the parser's questions about this machine.
-func Host(node string) hacf.Host {
-	return hacf.Host{
-		Node:        node,
-		UserExists:  func(name string) bool { _, err := user.Lookup(name); return err == nil },
-		GroupExists: func(name string) bool { _, err := user.LookupGroup(name); return err == nil },
-		Executable: func(path string) bool {
-			// ipfail runs inside the daemon: its program need not be there, nor belong to this family.
-			return isIpfail(path) || unix.Access(path, unix.X_OK) == nil
-		},
-		CheckLink: func(name string) error {
-			i, err := net.InterfaceByName(name)
-			switch {
-			case err != nil:
-				return unix.ENODEV
-			case i.Flags&net.FlagBroadcast == 0:
-				return unix.EADDRNOTAVAIL
-			}
-			return nil
-		},
-		CheckTTY: func(path string) error {
-			st, err := os.Stat(path)
-			if err != nil {
-				return err
-			}
-			if st.Mode()&os.ModeCharDevice == 0 {
-				return unix.ENOTTY
-			}
-			return nil
-		},
-		ServiceOfPort: serviceOfPort,
-	}
-}
-
-// serviceOfPort is the name that /etc/services has for a UDP port; "" is none.
-func serviceOfPort(port int) string {
-	text, err := os.ReadFile("/etc/services")
-	if err != nil {
-		return ""
-	}
-	want := fmt.Sprintf("%d/udp", port)
-	for line := range strings.SplitSeq(string(text), "\n") {
-		line, _, _ = strings.Cut(line, "#")
-		if f := strings.Fields(line); len(f) > 1 && f[1] == want {
-			return f[0]
-		}
-	}
-	return ""
 }
 
 // supported are the media that can be opened; the others of ha.cf are told of as not yet in effect.

@@ -56,7 +56,8 @@ func askAddr(fd int, request uint, name string) (a [4]byte, err error) {
 }
 
 // broadcastOf is the broadcast address that was set for the interface's first IPv4 address, or
-// else the last address of its network; invalid if that has none.
+// else the last address of its network, or, if that has room for two hosts at most,
+// 255.255.255.255: as for a point-to-point link, or a lone address on lo.
 func broadcastOf(fd int, name string) (netip.Addr, error) {
 	set, err := askAddr(fd, unix.SIOCGIFBRDADDR, name)
 	if err != nil {
@@ -70,8 +71,11 @@ func broadcastOf(fd int, name string) (netip.Addr, error) {
 		return netip.Addr{}, err
 	}
 	mask, err := askAddr(fd, unix.SIOCGIFNETMASK, name)
-	if err != nil || mask[3] >= 0xfe {
+	if err != nil {
 		return netip.Addr{}, err
+	}
+	if mask[3] >= 0xfe {
+		return netip.AddrFrom4([4]byte{255, 255, 255, 255}), nil
 	}
 	for i := range addr {
 		addr[i] |= ^mask[i]

@@ -137,12 +137,13 @@ type Stonith struct {
 // Host is what the parser asks about the machine. A nil function is not asked. Errors are what the
 // system call said, without the name that was asked about: they become part of the original's text.
 type Host struct {
-	Node          string                  // own node name; "" leaves checks that need it out
-	UserExists    func(name string) bool  // respawn's and apiauth's users
-	GroupExists   func(name string) bool  // apiauth's groups
-	Executable    func(path string) bool  // respawn's program
-	CheckLink     func(name string) error // bcast's interface: nil when it exists and can broadcast
-	CheckMcast    func(name string) error // mcast's and mcast6's interface: nil when it exists and has an IPv4 address
+	Node        string                 // own node name; "" leaves checks that need it out
+	UserExists  func(name string) bool // respawn's and apiauth's users
+	GroupExists func(name string) bool // apiauth's groups
+	Executable  func(path string) bool // respawn's program
+	// CheckLink looks at the interface of a bcast, which needs an IPv4 address (SIOCGIFBRDADDR), of a mcast,
+	// which needs one too, and of a mcast6 or ucast6, which has to be there. A ucast's is not looked at.
+	CheckLink     func(kind, name string) error
 	CheckTTY      func(path string) error // serial's device; errors.Is fs.ErrNotExist when there is nothing
 	ServiceOfPort func(port int) string   // the udp service registered for a port; "" is none
 	// Resolve looks a host of ping, ping_group, ucast (IPv4) or ping6 up. Addresses in figures do not get here.

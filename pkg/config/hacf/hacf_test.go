@@ -18,7 +18,7 @@ var host = Host{
 	UserExists:  func(n string) bool { return n == "root" || n == "hacluster" },
 	GroupExists: func(n string) bool { return n == "root" || n == "haclient" },
 	Executable:  func(p string) bool { return p == "/bin/true" },
-	CheckLink: func(n string) error {
+	CheckLink: func(_, n string) error {
 		if n != "eth0" {
 			return errors.New("No such device")
 		}
@@ -226,7 +226,7 @@ ha.cf:3:12: deadtime: bad duration "1h" (want seconds, or a number with ms)
 ha.cf:3:15: deadtime: bad duration "5m" (want seconds, or a number with ms)
 ha.cf:4:1: "foo" is not a directive (want a directive of ha.cf)
 ha.cf:6:1: "Bcast" is not a directive (want bcast and a blank)
-ha.cf:7:7: bcast: interface "eth9": No such device (want an interface that can broadcast)
+ha.cf:7:7: bcast: interface "eth9": No such device (want an interface with an IPv4 address)
 ha.cf:10:18: auto_failback: bad value "way" (want on, off or legacy)
 ha.cf:11:1: "ipfail" is not a directive (want respawn hacluster /usr/lib/heartbeat/ipfail)
 ha.cf:8:6: node: this machine is "hba", which is no node (want this machine's name among the nodes)`

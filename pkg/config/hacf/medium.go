@@ -13,7 +13,7 @@ const maxMedia = 64
 
 // mediumSyntax is what a medium's directive wants.
 var mediumSyntax = map[string]string{
-	"bcast":      "an interface that can broadcast",
+	"bcast":      "an interface with an IPv4 address",
 	"mcast":      "INTERFACE GROUP PORT TTL LOOP",
 	"mcast6":     "INTERFACE GROUP PORT HOPS LOOP",
 	"ucast":      "INTERFACE PEER",
@@ -90,10 +90,8 @@ func (m *mediumLine) check() bool {
 	switch m.Kind {
 	case "bcast":
 		m.Port = m.port()
-		if m.host.CheckLink != nil {
-			if err := m.host.CheckLink(m.Name); err != nil {
-				return m.bad(fmt.Sprintf("glib: Get broadcast for interface %s failed: %v\nglib: IP interface [%s] does not exist", m.Name, err, m.Name), "interface %q: %v", m.Name, err)
-			}
+		if err := m.link(); err != nil {
+			return m.bad(fmt.Sprintf("glib: Get broadcast for interface %s failed: %v\nglib: IP interface [%s] does not exist", m.Name, err, m.Name), "interface %q: %v", m.Name, err)
 		}
 	case "ucast":
 		m.Port = m.port()
@@ -105,6 +103,9 @@ func (m *mediumLine) check() bool {
 		}
 	case "ucast6":
 		m.Port = m.port()
+		if err := m.link(); err != nil {
+			return m.bad(m.invalidDevice(), "interface %q: %v", m.Name, err)
+		}
 		if m.arg(0) == "" {
 			return m.bad(fmt.Sprintf("glib: ucast6 [%s] missing ucast6 address", m.Name), "no peer given")
 		}
@@ -138,6 +139,18 @@ func (m *mediumLine) unknownHost(host string, err error) string {
 		return ""
 	}
 	return fmt.Sprintf("glib: unknown host: %s: %v", host, err)
+}
+
+// link looks at the medium's interface.
+func (m *mediumLine) link() error {
+	if m.host.CheckLink == nil {
+		return nil
+	}
+	return m.host.CheckLink(m.Kind, m.Name)
+}
+
+func (m *mediumLine) invalidDevice() string {
+	return fmt.Sprintf("glib: %s device [%s] is invalid or not set up properly", m.Kind, m.Name)
 }
 
 // port is the udpport of the medium's kind, which is looked up once.
@@ -179,6 +192,13 @@ func (m *mediumLine) checkMulticast() bool {
 	if v6 {
 		hops, blank = "hops", " " // mcast6 has a second blank in one more text
 	}
+	if err := m.link(); err != nil {
+		wire := m.invalidDevice()
+		if !v6 {
+			wire = fmt.Sprintf("glib: Unable to retrieve local interface address for interface [%s] using ioctl(SIOCGIFADDR): %v\n", m.Name, err) + wire
+		}
+		return m.bad(wire, "interface %q: %v", m.Name, err)
+	}
 	for i, what := range []string{m.Kind + " address", "port", hops, "loop"} {
 		if m.arg(i) == "" {
 			return m.bad(fmt.Sprintf("glib: %s [%s] missing %s", m.Kind, m.Name, what), "no %s given", what)
@@ -197,15 +217,6 @@ func (m *mediumLine) checkMulticast() bool {
 	}{{hops, 4}, {"loop", 1}} {
 		if n := uint8(atoi(m.arg(i + 2))); n > c.high { // one byte, as in the original
 			return m.bad(fmt.Sprintf("glib:  %s [%s] bad %s [%d]", m.Kind, m.Name, c.what, n), "bad %s %q, not from 0 to %d", c.what, m.arg(i+2), c.high)
-		}
-	}
-	if m.host.CheckMcast != nil {
-		if err := m.host.CheckMcast(m.Name); err != nil {
-			wire := fmt.Sprintf("glib: %s device [%s] is invalid or not set up properly", m.Kind, m.Name)
-			if !v6 {
-				wire = fmt.Sprintf("glib: Unable to retrieve local interface address for interface [%s] using ioctl(SIOCGIFADDR): %v\n", m.Name, err) + wire
-			}
-			return m.bad(wire, "interface %q: %v", m.Name, err)
 		}
 	}
 	return true
