@@ -30,7 +30,7 @@ func FuzzAnswer(f *testing.F) {
 		b := newBody(br, head, method)
 		buf := make([]byte, 64)
 		for total := 0; ; {
-			n, err := b.read(buf)
+			n, err := b.Read(buf)
 			if total += n; total > len(data) {
 				t.Fatalf("body of %d bytes in %d", total, len(data))
 			}
@@ -53,7 +53,7 @@ func FuzzURL(f *testing.F) {
 		if err != nil {
 			return
 		}
-		p := probe{method: "GET", host: bareHost(netip.MustParseAddr("10.0.0.1"))}
+		p := fetch{session: newSession(t.Context(), Spec{}), method: "GET", host: bareHost(netip.MustParseAddr("10.0.0.1"))}
 		head, _, _ := bytes.Cut(p.request(a), []byte("\r\n"))
 		if !bytes.HasPrefix(head, []byte("GET /")) || !bytes.HasSuffix(head, []byte(" HTTP/1.1")) || bytes.Count(head, []byte(" ")) != 2 {
 			t.Errorf("%q: request %q", text, head)

@@ -32,7 +32,7 @@ type Spec struct {
 	Real    netip.AddrPort
 }
 
-// Result is a verdict with its reason.
+// Result is a verdict with its reason. No password is in it.
 type Result struct {
 	Up      bool
 	Reason  string        // "connection refused", "receive not found in 812 bytes"

@@ -30,7 +30,8 @@ func TestConnect(t *testing.T) {
 func TestConnectUnanswered(t *testing.T) {
 	const limit = 300 * time.Millisecond
 	s := Spec{Service: "connect", Addr: fullListener(t)}
-	if r := run(t, s, limit); r.Up || r.Reason != "connect: timed out" || r.Took < limit-10*time.Millisecond {
+	began := time.Now()
+	if r := run(t, s, limit); r.Up || r.Reason != "connect: timed out" || time.Since(began) < limit {
 		t.Errorf("%+v", r)
 	}
 	s.Service, s.URL = "http", "http://"+s.Addr.String()+"/"
@@ -61,8 +62,9 @@ func TestPingUnanswered(t *testing.T) {
 	inDeafNetwork(t)
 	s := Spec{Service: "ping", Addr: netip.MustParseAddrPort("127.0.0.1:0"), Attempts: 3}
 	const limit = 300 * time.Millisecond
+	began := time.Now()
 	r := run(t, s, limit)
-	if r.Up || !strings.Contains(r.Reason, "timed out (3 of 3 attempts)") || len(r.Trace) != 3 || r.Took < limit-10*time.Millisecond {
+	if r.Up || !strings.Contains(r.Reason, "timed out (3 of 3 attempts)") || len(r.Trace) < 3 || time.Since(began) < limit {
 		t.Errorf("%+v", r)
 	}
 	s.Addr = netip.MustParseAddrPort("192.0.2.1:0")
@@ -147,7 +149,7 @@ virtual=10.0.0.1:8080
 	if s := spec(1, 0); s.Service != "ping" || s.Timeout != 12*time.Second || s.Attempts != 4 {
 		t.Errorf("udp connect: %+v", s)
 	}
-	for i, service := range map[int]string{2: "connect", 3: "ping", 4: "external", 5: "https", 6: "none"} {
+	for i, service := range map[int]string{2: "smtp", 3: "sip", 4: "external", 5: "https", 6: "none"} {
 		if s := spec(i, 0); s.Service != service {
 			t.Errorf("virtual %d is checked by %s", i, s.Service)
 		}

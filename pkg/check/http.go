@@ -1,26 +1,23 @@
 package check
 
 import (
-	"bufio"
-	"context"
-	"crypto/tls"
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/netip"
 	"net/url"
 	"strconv"
 	"strings"
-	"sync"
 
 	"github.com/systole-ha/systole/pkg/perlre"
 )
 
 func init() {
-	checkers["http"] = httpChecker{}
-	checkers["https"] = httpChecker{}
-	checkers["http_proxy"] = httpChecker{proxy: true}
+	checkers["http"] = script(httpChecker{}.check)
+	checkers["https"] = script(httpChecker{}.check)
+	checkers["http_proxy"] = script(httpChecker{proxy: true}.check)
 }
 
 // Bounds of an HTTP check.
@@ -29,48 +26,45 @@ const (
 	maxSearched  = 4 << 20 // bytes of a body in which receive is looked for
 	maxDrained   = 64 << 10
 	maxPreview   = 1 << 10 // bytes of a body that a failed check reports
-	readSize     = 8 << 10
 )
 
 // httpChecker asks for a page. It is up if the last answer's status is 2xx and receive is found
 // in the body. With proxy the real server is asked for an absolute URI.
 type httpChecker struct{ proxy bool }
 
-func (h httpChecker) Check(ctx context.Context, s Spec) Result {
-	receive, err := patterns.get(s.Receive)
+func (h httpChecker) check(s *session) error {
+	receive, err := patterns.get(s.spec.Receive)
 	if err != nil {
-		return Result{Reason: err.Error()}
+		return wrong(err.Error())
 	}
-	a, err := parseURL(s.URL)
+	a, err := parseURL(s.spec.URL)
 	if err != nil {
-		return Result{Reason: fmt.Sprintf("URL %q: %v", s.URL, err)}
+		return wrong(fmt.Sprintf("URL %q: %v", s.spec.URL, err))
 	}
-	p := probe{ctx: ctx, spec: s, receive: receive, method: s.Method}
+	p := fetch{session: s, receive: receive, method: s.spec.Method}
 	if p.method == "" {
 		p.method = "GET"
 	}
-	p.host = bareHost(s.Addr.Addr())
-	if s.Real.IsValid() {
-		p.host = bareHost(s.Real.Addr())
+	p.host = bareHost(s.spec.Addr.Addr())
+	if s.spec.Real.IsValid() {
+		p.host = bareHost(s.spec.Real.Addr())
 	}
-	if s.HasVirtualHost {
-		p.host = strings.Map(dropLineEnds, s.VirtualHost)
+	if s.spec.HasVirtualHost {
+		p.host = strings.Map(dropLineEnds, s.spec.VirtualHost)
 	}
 	if h.proxy {
-		p.via, p.host = s.Addr.String(), a.authority
+		p.proxy, p.host = true, a.authority
 	}
 	for hop := 0; ; hop++ {
-		next, r := p.ask(a)
+		next, err := p.ask(a)
 		if next == "" {
-			return r
+			return err
 		}
 		if hop == maxRedirects {
-			r.Reason = fmt.Sprintf("more than %d redirects", maxRedirects)
-			return r
+			return wrong(fmt.Sprintf("more than %d redirects", maxRedirects))
 		}
 		if a, err = parseURL(next); err != nil {
-			r.Reason = fmt.Sprintf("redirect to %q: %v", next, err)
-			return r
+			return wrong(fmt.Sprintf("redirect to %q: %v", next, err))
 		}
 		p.host = a.authority
 	}
@@ -83,75 +77,92 @@ func dropLineEnds(r rune) rune {
 	return r
 }
 
-// probe is one run of an HTTP check through all its redirects.
-type probe struct {
-	ctx     context.Context
-	spec    Spec
+// fetch is one run of an HTTP check through all its redirects.
+type fetch struct {
+	*session
 	receive *perlre.Regexp
 	method  string
 	host    string // Host header of the next request
-	via     string // proxy; empty without
-	trace   []string
+	proxy   bool   // ask the check port for whatever URL
 }
 
-var readers = sync.Pool{New: func() any { return bufio.NewReaderSize(nil, readSize) }}
-
 // ask makes one request. It returns where the answer redirects to, or the verdict.
-func (p *probe) ask(a address) (next string, r Result) {
-	at := p.via
-	if at == "" {
-		at = net.JoinHostPort(a.host, a.port)
-	}
-	c, err := dial(p.ctx, at)
-	if err != nil {
-		monitor := "500 Can't connect to " + at + " (" + upperFirst(cause(err)) + ")"
+func (p *fetch) ask(a address) (next string, err error) {
+	if at, err := p.reach(a); err != nil {
+		p.monitor = "500 Can't connect to " + at + " (" + upperFirst(cause(err)) + ")"
 		if isTimeout(err) {
-			monitor = timeoutMonitor
+			p.monitor = timeoutMonitor
 		}
-		return "", p.down("connect: "+cause(err), monitor)
+		return "", err
 	}
-	defer c.Close()
-	stream := net.Conn(c)
-	if a.scheme == "https" && p.via == "" {
-		secure := tls.Client(c, p.tlsConfig(a))
-		if err := secure.Handshake(); err != nil {
-			monitor := "500 Can't connect to " + at + " (" + cause(err) + ")"
-			if isTimeout(err) {
-				monitor = timeoutMonitor
-			}
-			return "", p.down("TLS: "+cause(err), monitor)
-		}
-		stream = secure
+	p.step = ""
+	if _, err := p.stream.Write(p.request(a)); err != nil {
+		p.step, p.monitor = "request", "500 write failed: "+upperFirst(cause(err))
+		return "", err
 	}
-	if _, err := stream.Write(p.request(a)); err != nil {
-		return "", p.down("request: "+cause(err), "500 write failed: "+upperFirst(cause(err)))
-	}
-	br := readers.Get().(*bufio.Reader)
-	br.Reset(stream)
-	defer func() {
-		br.Reset(nil)
-		readers.Put(br)
-	}()
-	head, err := readHead(br)
+	head, err := readHead(p.in)
 	if err != nil {
 		return "", p.headFailure(err)
 	}
-	p.trace = append(p.trace, "< "+head.statusLine())
+	p.monitor = head.statusLine()
+	p.trace.received(p.monitor)
 	if head.redirects() {
 		base := a.scheme + "://" + a.authority + a.target
 		if to, err := resolve(base, head.location); err == nil {
-			return to, p.down(head.statusLine(), head.statusLine())
+			return to, nil
 		}
 	}
-	return "", p.judge(head, newBody(br, head, p.method))
+	return "", p.judge(head, newBody(p.in, head, p.method))
+}
+
+// reach connects to where a request for a goes. at names that place.
+func (p *fetch) reach(a address) (at string, err error) {
+	if p.proxy {
+		return p.spec.Addr.String(), p.connect()
+	}
+	at = net.JoinHostPort(a.host, a.port)
+	port, err := strconv.ParseUint(a.port, 10, 16)
+	if err != nil {
+		return at, wrong("bad port " + strconv.Quote(a.port))
+	}
+	addrs, err := p.lookup(a.host)
+	if err != nil {
+		return at, err
+	}
+	for _, addr := range addrs {
+		if err = p.openTo("connect", netip.AddrPortFrom(addr, uint16(port)), dialTCP); err == nil {
+			break
+		}
+	}
+	if err == nil && a.scheme == "https" {
+		host := a.host
+		if p.spec.HasVirtualHost {
+			host = p.host
+		}
+		err = p.secure(serverName(host))
+	}
+	return at, err
+}
+
+// lookup finds the addresses of a URL's host, which mostly is one.
+func (p *fetch) lookup(host string) ([]netip.Addr, error) {
+	if addr, err := netip.ParseAddr(host); err == nil {
+		return []netip.Addr{addr}, nil
+	}
+	p.step = "look up " + host
+	addrs, err := net.DefaultResolver.LookupNetIP(p.ctx, "ip", host)
+	if err == nil && len(addrs) == 0 {
+		err = wrong("no address")
+	}
+	return addrs, err
 }
 
 // request is the bytes of a request for a.
-func (p *probe) request(a address) []byte {
+func (p *fetch) request(a address) []byte {
 	b := make([]byte, 0, 256)
 	b = append(b, p.method...)
 	b = append(b, ' ')
-	if p.via != "" {
+	if p.proxy {
 		b = append(b, a.scheme+"://"+a.authority...)
 	}
 	b = append(b, a.target...)
@@ -163,7 +174,7 @@ func (p *probe) request(a address) []byte {
 		b = base64.StdEncoding.AppendEncode(b, []byte(unescape(a.userinfo)))
 		b = append(b, "\r\n"...)
 	}
-	p.trace = append(p.trace, "> "+p.method+" "+a.target+" Host: "+p.host)
+	p.trace.sent(p.method + " " + a.target + " Host: " + p.host)
 	return append(b, "\r\n"...)
 }
 
@@ -176,64 +187,35 @@ func unescape(s string) string {
 
 // judge reads the body and gives the verdict. An error while reading, the deadline included,
 // ends the body: what has come until then counts, as in the original.
-func (p *probe) judge(head head, body body) Result {
+func (p *fetch) judge(head head, body body) error {
 	if head.status < 200 || head.status > 299 {
-		return p.down(head.statusLine(), head.statusLine())
+		return wrong(head.statusLine())
 	}
-	var search *perlre.Search
-	most := maxDrained
-	if p.receive != nil {
-		search, most = p.receive.Search(), maxSearched
+	if p.receive == nil {
+		_, _ = io.CopyN(io.Discard, &body, maxDrained) // what there is counts
+		return nil
 	}
-	var preview []byte
-	buf := make([]byte, 4<<10)
-	total := 0
-	for total < most {
-		n, err := body.read(buf)
-		total += n
-		preview = append(preview, buf[:min(n, maxPreview-len(preview))]...)
-		if search != nil {
-			found, serr := search.Feed(buf[:n], matchLimit(p.ctx))
-			if serr != nil {
-				return p.down(serr.Error(), string(preview))
-			}
-			if found {
-				return Result{Up: true, Monitor: head.statusLine()}
-			}
-		}
-		if err != nil {
-			break
-		}
+	preview, err := p.search(p.receive, &body)
+	if err != nil {
+		p.monitor = string(preview)
 	}
-	if search == nil {
-		return Result{Up: true, Monitor: head.statusLine()}
-	}
-	found, err := search.End(matchLimit(p.ctx))
-	switch {
-	case err != nil:
-		return p.down(err.Error(), string(preview))
-	case found:
-		return Result{Up: true, Monitor: head.statusLine()}
-	}
-	p.trace = append(p.trace, "< "+strconv.Quote(string(preview)))
-	return p.down(fmt.Sprintf("receive %q not found in %d bytes", p.spec.Receive, total), string(preview))
+	return err
 }
 
 const timeoutMonitor = "500 Timeout Alarm"
 
 // headFailure is the verdict on an answer without a complete head.
-func (p *probe) headFailure(err error) Result {
-	if isTimeout(err) {
-		return p.down("no answer in time", timeoutMonitor)
+func (p *fetch) headFailure(err error) error {
+	switch {
+	case isTimeout(err):
+		p.monitor = timeoutMonitor
+		return wrong("no answer in time")
+	case errors.Is(err, errClosed):
+		p.monitor = "500 Server closed connection without sending any data back"
+		return wrong(err.Error())
 	}
-	if errors.Is(err, errClosed) {
-		return p.down(err.Error(), "500 Server closed connection without sending any data back")
-	}
-	return p.down("answer: "+cause(err), "500 "+upperFirst(cause(err)))
-}
-
-func (p *probe) down(reason, monitor string) Result {
-	return Result{Reason: reason, Monitor: monitor, Trace: p.trace}
+	p.step, p.monitor = "answer", "500 "+upperFirst(cause(err))
+	return err
 }
 
 // upperFirst writes an errno's text as C does.
@@ -255,37 +237,4 @@ func resolve(base, location string) (string, error) {
 		return "", err
 	}
 	return to.String(), nil
-}
-
-// weakSuites is every cipher suite there is: a check asks whether the service answers, not
-// whether its cryptography is good.
-var weakSuites = func() (ids []uint16) {
-	for _, list := range [][]*tls.CipherSuite{tls.CipherSuites(), tls.InsecureCipherSuites()} {
-		for _, s := range list {
-			ids = append(ids, s.ID)
-		}
-	}
-	return ids
-}()
-
-// tlsConfig verifies nothing: an address is being tested, not an identity. The name for SNI is
-// the virtual host's, else the URL's, if it is a name.
-func (p *probe) tlsConfig(a address) *tls.Config {
-	name := a.host
-	if p.spec.HasVirtualHost {
-		name = p.host
-		if host, _, err := net.SplitHostPort(name); err == nil {
-			name = host
-		}
-	}
-	if _, err := netip.ParseAddr(strings.Trim(name, "[]")); err == nil {
-		name = ""
-	}
-	return &tls.Config{
-		ServerName:         strings.TrimSpace(name),
-		InsecureSkipVerify: true,
-		MinVersion:         tls.VersionTLS10,
-		CipherSuites:       weakSuites,
-		CurvePreferences:   []tls.CurveID{tls.X25519, tls.CurveP256, tls.CurveP384, tls.CurveP521},
-	}
 }

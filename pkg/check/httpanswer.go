@@ -62,9 +62,9 @@ func readHead(br *bufio.Reader) (head, error) {
 	}
 }
 
-// clip keeps a quoted answer short.
+// clip keeps an answer short that a reason quotes.
 func clip(s string) string {
-	const most = 60
+	const most = 200
 	if len(s) > most {
 		return s[:most] + "..."
 	}
@@ -162,8 +162,8 @@ func newBody(br *bufio.Reader, h head, method string) body {
 	return body{br: br, left: h.length}
 }
 
-// read fills p with the next bytes of the body; io.EOF is its regular end.
-func (b *body) read(p []byte) (int, error) {
+// Read fills p with the next bytes of the body; io.EOF is its regular end.
+func (b *body) Read(p []byte) (int, error) {
 	if b.chunked {
 		if err := b.nextChunk(); err != nil {
 			return 0, err

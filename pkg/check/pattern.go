@@ -2,6 +2,9 @@ package check
 
 import (
 	"context"
+	"fmt"
+	"io"
+	"strconv"
 	"sync"
 	"time"
 
@@ -56,4 +59,44 @@ func matchLimit(ctx context.Context) time.Duration {
 		left = min(left, time.Until(deadline))
 	}
 	return max(left, shortestMatch)
+}
+
+var searchBuffers = sync.Pool{New: func() any { return new([4 << 10]byte) }}
+
+// search looks for receive in what from has to give, up to maxSearched bytes. An error while
+// reading, the deadline included, ends the text. nil is found; else preview is how the text begins.
+func (s *session) search(receive *perlre.Regexp, from io.Reader) (preview []byte, err error) {
+	buf := searchBuffers.Get().(*[4 << 10]byte)
+	defer searchBuffers.Put(buf)
+	search := receive.Search()
+	total := 0
+	for total < maxSearched {
+		n, readErr := from.Read(buf[:])
+		total += n
+		preview = append(preview, buf[:min(n, maxPreview-len(preview))]...)
+		found, err := search.Feed(buf[:n], matchLimit(s.ctx))
+		if err != nil {
+			return preview, wrong(err.Error())
+		}
+		if found {
+			return nil, nil
+		}
+		if readErr != nil {
+			break
+		}
+	}
+	found, err := search.End(matchLimit(s.ctx))
+	switch {
+	case err != nil:
+		return preview, wrong(err.Error())
+	case found:
+		return nil, nil
+	}
+	s.trace.received(string(preview))
+	return preview, s.notFound(total)
+}
+
+// notFound is the verdict on an answer of that many bytes without receive in it.
+func (s *session) notFound(total int) error {
+	return wrong("receive " + strconv.Quote(s.spec.Receive) + fmt.Sprintf(" not found in %d bytes", total))
 }

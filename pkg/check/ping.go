@@ -1,21 +1,17 @@
 package check
 
 import (
-	"context"
 	"encoding/binary"
 	"fmt"
-	"net"
+	"net/netip"
 	"os"
 	"sync/atomic"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
-func init() { checkers["ping"] = pingChecker{} }
-
-// pingChecker sends ICMP echoes, up to Spec.Attempts of them, each with an equal share of
-// Spec.Timeout. Every check has a raw socket of its own, which the kernel feeds with packets of
-// this peer only, and an identifier that no other check of this process uses at the time.
-type pingChecker struct{}
+func init() { checkers["ping"] = script(ping) }
 
 // pingID is the identifier of the last ping; the first is about the process id, as the
 // original's is.
@@ -34,78 +30,88 @@ const (
 // pingData is how many bytes follow the header: 00, 01, ... 3f.
 const pingData = 64
 
-func (pingChecker) Check(ctx context.Context, s Spec) Result {
-	addr := s.Addr.Addr().Unmap()
-	network, request, reply := "ip4:icmp", byte(echoRequest4), byte(echoReply4)
+// ping sends ICMP echoes, up to Spec.Attempts of them, each with an equal share of
+// Spec.Timeout. Every check has a raw socket of its own, which the kernel feeds with packets of
+// this peer only, and an identifier that no other check of this process uses at the time.
+func ping(s *session) error {
+	addr := s.spec.Addr.Addr().Unmap()
+	s.step = "ping"
+	p := pinger{session: s, request: echoRequest4, reply: echoReply4, id: uint16(pingID.Add(1))}
+	protocol := unix.IPPROTO_ICMP
 	if addr.Is6() {
-		network, request, reply = "ip6:ipv6-icmp", echoRequest6, echoReply6
+		p.request, p.reply, protocol = echoRequest6, echoReply6, unix.IPPROTO_ICMPV6
 	}
-	nc, err := dialer.DialContext(ctx, network, addr.String())
+	c, err := dial(s.ctx, netip.AddrPortFrom(addr, 0), unix.SOCK_RAW, protocol)
 	if err != nil {
-		return Result{Reason: "ping: " + cause(err), Trace: []string{fmt.Sprintf("socket %s %s: %v", network, addr, err)}}
-	}
-	c := nc.(*net.IPConn)
-	defer c.Close()
-	stop := context.AfterFunc(ctx, func() { _ = c.SetDeadline(past) })
-	defer stop()
-
-	id := uint16(pingID.Add(1))
-	attempts := max(s.Attempts, 1)
-	deadline, _ := ctx.Deadline()
-	start := time.Now()
-	share := deadline.Sub(start) / time.Duration(attempts)
-	var trace []string
-	for seq := 1; seq <= attempts; seq++ {
-		until := start.Add(share * time.Duration(seq))
-		if seq == attempts {
-			until = deadline
-		}
-		err = pingOnce(ctx, c, until, echo(request, id, uint16(seq)), reply, id)
-		if err == nil {
-			return Result{Up: true}
-		}
-		trace = append(trace, fmt.Sprintf("ping %s attempt %d/%d: %s", addr, seq, attempts, cause(err)))
-		if ctx.Err() != nil {
-			break
-		}
-	}
-	return Result{Reason: fmt.Sprintf("ping: %s (%d of %d attempts)", cause(err), len(trace), attempts), Trace: trace}
-}
-
-// pingOnce sends one echo and waits for an answer to it or to an earlier one of this check.
-func pingOnce(ctx context.Context, c *net.IPConn, until time.Time, packet []byte, reply byte, id uint16) error {
-	_ = c.SetDeadline(until) // of an open socket: cannot fail
-	if ctx.Err() != nil {
-		return ctx.Err() // the deadline that cancelling set is overwritten: do not wait
-	}
-	if _, err := c.Write(packet); err != nil {
+		s.trace.happened("socket for %s: %v", addr, err)
 		return err
 	}
-	buf := make([]byte, 1500)
+	s.conn = c
+	attempts := max(s.spec.Attempts, 1)
+	deadline, _ := s.ctx.Deadline()
+	start := time.Now()
+	share := deadline.Sub(start) / time.Duration(attempts)
+	tried := 0
+	for tried < attempts && s.ctx.Err() == nil {
+		tried++
+		until := start.Add(share * time.Duration(tried))
+		if tried == attempts {
+			until = deadline
+		}
+		if err = p.once(until, uint16(tried)); err == nil {
+			return nil
+		}
+		s.trace.happened("%s attempt %d/%d: %s", addr, tried, attempts, cause(err))
+	}
+	if err == nil {
+		err = s.ctx.Err()
+	}
+	return wrong(fmt.Sprintf("%s (%d of %d attempts)", cause(err), tried, attempts))
+}
+
+// pinger is one check's echoes.
+type pinger struct {
+	*session
+	request, reply byte
+	id             uint16
+	packet         [8 + pingData]byte
+	answer         [1500]byte
+}
+
+// once sends one echo and waits for an answer to it or to an earlier one of this check.
+func (p *pinger) once(until time.Time, seq uint16) error {
+	p.conn.setReadDeadline(p.ctx, until)
+	p.echo(seq)
+	if _, err := p.conn.Write(p.packet[:]); err != nil {
+		return err
+	}
 	for {
-		n, _, err := c.ReadFromIP(buf)
+		n, err := p.conn.Read(p.answer[:])
 		if err != nil {
 			return err
 		}
-		if n >= 8 && buf[0] == reply && buf[1] == 0 && binary.BigEndian.Uint16(buf[4:]) == id {
+		b := p.answer[:n]
+		if p.reply == echoReply4 && n > 0 { // the kernel gives the IPv4 header, too
+			b = b[min(int(b[0]&15)*4, n):]
+		}
+		if len(b) >= 8 && b[0] == p.reply && b[1] == 0 && binary.BigEndian.Uint16(b[4:]) == p.id {
 			return nil
 		}
 	}
 }
 
 // echo builds an echo request. The kernel fills in the checksum of ICMPv6.
-func echo(kind byte, id, seq uint16) []byte {
-	b := make([]byte, 8+pingData)
-	b[0] = kind
-	binary.BigEndian.PutUint16(b[4:], id)
+func (p *pinger) echo(seq uint16) {
+	b := p.packet[:]
+	b[0], b[2], b[3] = p.request, 0, 0
+	binary.BigEndian.PutUint16(b[4:], p.id)
 	binary.BigEndian.PutUint16(b[6:], seq)
 	for i := range pingData {
 		b[8+i] = byte(i)
 	}
-	if kind == echoRequest4 {
+	if p.request == echoRequest4 {
 		binary.BigEndian.PutUint16(b[2:], checksum(b))
 	}
-	return b
 }
 
 // checksum is the Internet checksum of an even number of bytes.

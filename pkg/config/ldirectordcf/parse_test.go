@@ -199,8 +199,8 @@ func TestHugeRange(t *testing.T) {
 
 // TestPendingService wants a service without a checker announced once, and only if asked for.
 func TestPendingService(t *testing.T) {
-	cfg := mustParse(t, "virtual=1.2.3.4:25\nvirtual=1.2.3.4:80\n\tservice=smtp\nvirtual=1.2.3.4:110\n\tchecktype=connect\n")
-	if len(cfg.Pending) != 1 || !strings.Contains(fmt.Sprint(cfg.Pending), `"smtp" is not yet in effect`) {
+	cfg := mustParse(t, "virtual=1.2.3.4:1521\nvirtual=1.2.3.4:80\n\tservice=oracle\nvirtual=1.2.3.4:1812\n\tchecktype=connect\n")
+	if len(cfg.Pending) != 1 || !strings.Contains(fmt.Sprint(cfg.Pending), `"oracle" is not yet in effect`) {
 		t.Error(cfg.Pending)
 	}
 }
