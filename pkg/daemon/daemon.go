@@ -111,12 +111,10 @@ type service struct {
 // prepare does what can fail: identity, directories, FIFO, media. Nothing is sent before it is done.
 func (d *service) prepare() error {
 	p := d.Paths
-	for _, dir := range []string{p.VarLib, filepath.Dir(p.RscTmp)} {
-		if err := os.MkdirAll(dir, 0o755); err != nil {
-			return fmt.Errorf("make directory: %w", err)
-		}
+	if err := errors.Join(os.MkdirAll(p.VarLib, 0o755), makeRunDir(filepath.Dir(p.RscTmp))); err != nil {
+		return fmt.Errorf("make directory: %w", err)
 	}
-	gen, err := nextGeneration(filepath.Join(p.VarLib, "hb_generation"), time.Now(), d.core)
+	gen, err := d.generation()
 	if err != nil {
 		return err
 	}
@@ -142,6 +140,14 @@ func (d *service) prepare() error {
 	}
 	d.wire(gen, uuid)
 	return nil
+}
+
+// generation is the number that tells this run from others.
+func (d *service) generation() (uint64, error) {
+	if d.Files.HA.GenMethod == "time" {
+		return generationByTime(time.Now(), d.Restarted, d.core), nil
+	}
+	return nextGeneration(filepath.Join(d.Paths.VarLib, "hb_generation"), time.Now(), d.core)
 }
 
 // wire connects loop, worker and clients.
@@ -176,6 +182,8 @@ func (d *service) wire(gen uint64, uuid hamsg.UUID) {
 	cfg.Restarted, cfg.Held = d.Restarted, d.Held
 	cfg.Hooks = m.Hooks()
 	l.engine = cluster.New(cfg, time.Now())
+	l.api = d.api(cfg)
+	l.deleted = newDeletedFile(filepath.Join(d.Paths.VarLib, "delhostcache"), d.core)
 	l.clients = d.clients(env, cfg)
 }
 
@@ -194,24 +202,13 @@ func (d *service) clients(env []string, cfg cluster.Config) *clients {
 		if c.ipfail == nil && isIpfail(cl.Command) && cfg.Failback != cluster.FailbackLegacy {
 			c.ipfail = &ipfailClient{
 				log:    func(pid int) *halog.Logger { return d.Log.Logger("ipfail", pid) },
-				status: func() cluster.Status { return l.engine.Status() },
-				say: func(fields []ipfail.Field) {
-					l.pending = append(l.pending, cluster.Said{Text: message(fields)})
-				},
-				cfg: ipfail.Config{Self: cfg.Node, AutoFailback: cfg.Failback == cluster.FailbackOn, Keepalive: cfg.Keepalive},
+				status: l.engine.Status,
+				broker: l.api.step,
+				cfg:    ipfail.Config{Self: cfg.Node, AutoFailback: cfg.Failback == cluster.FailbackOn, Keepalive: cfg.Keepalive},
 			}
 		}
 	}
 	return c
-}
-
-// message is the text form in which local programs hand messages to the daemon.
-func message(fields []ipfail.Field) []byte {
-	text := []byte(">>>\n")
-	for _, f := range fields {
-		text = fmt.Appendf(text, "%s=%s\n", f.Name, f.Value)
-	}
-	return append(text, "<<<\n"...)
 }
 
 // run starts the goroutines, runs the loop, and joins them all. Media go last: what the engine
@@ -226,6 +223,7 @@ func (d *service) run() cluster.Exit {
 		readFIFO(workers, d.fifo, d.core, func(b []byte) { d.loop.post(workers, cluster.Said{Text: b}) })
 	})
 	d.start(func() { d.worker.run(workers) })
+	d.start(func() { d.loop.deleted.run(workers) })
 	for _, f := range d.services.Run {
 		d.start(func() { f(workers) })
 	}

@@ -74,6 +74,18 @@ func TestGeneration(t *testing.T) {
 	}
 }
 
+func TestGenerationByTime(t *testing.T) {
+	log, book := newLog(t)
+	now := time.Unix(1795353041, 5)
+	first := generationByTime(now, false, log)
+	if first != 1795353041 || !strings.Contains(book.String(), "Heartbeat generation: 1795353041") {
+		t.Errorf("%d\n%s", first, book)
+	}
+	if again := generationByTime(now, true, log); again <= first {
+		t.Errorf("the run after %d in the same second is %d", first, again)
+	}
+}
+
 func TestUUID(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "hb_uuid")
 	log, _ := newLog(t)

@@ -230,10 +230,10 @@ func (f *Files) LogConfig() halog.Config {
 	if d, ok := halog.ParseDialect(f.Systole.LogDialect); ok {
 		c.Dialect = d
 	}
-	if uid, _, err := lookup("hacluster"); err == nil {
+	if uid, _, err := lookup(clusterUser); err == nil {
 		c.UID = uid
 	}
-	if g, err := user.LookupGroup("haclient"); err == nil {
+	if g, err := user.LookupGroup(clusterGroup); err == nil {
 		c.GID = number(g.Gid)
 	}
 	return c

@@ -43,6 +43,17 @@ func nextGeneration(path string, now time.Time, log *halog.Logger) (uint64, erro
 	return gen, nil
 }
 
+// generationByTime is hbgenmethod time: the file is left alone. A run that takes the place of another
+// within a second must have a higher number all the same.
+func generationByTime(now time.Time, restarted bool, log *halog.Logger) uint64 {
+	gen := uint64(now.Unix())
+	if restarted {
+		gen++
+	}
+	log.Logf(halog.Info, "Heartbeat generation: %d", gen)
+	return gen
+}
+
 // nodeUUID reads this node's identity, or makes one and saves it.
 func nodeUUID(path string, log *halog.Logger) (hamsg.UUID, error) {
 	var u hamsg.UUID

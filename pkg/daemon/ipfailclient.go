@@ -4,9 +4,11 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/systole-ha/systole/pkg/api/broker"
 	"github.com/systole-ha/systole/pkg/cluster"
 	"github.com/systole-ha/systole/pkg/cluster/ipfail"
 	"github.com/systole-ha/systole/pkg/halog"
+	"github.com/systole-ha/systole/pkg/hamsg"
 )
 
 // ipfailClient is ipfail in process: it stands where the client library and the API socket stand
@@ -14,8 +16,8 @@ import (
 type ipfailClient struct {
 	log    func(pid int) *halog.Logger // lines of entity ipfail
 	status func() cluster.Status
-	say    func(fields []ipfail.Field)
-	cfg    ipfail.Config // Self, AutoFailback, Keepalive
+	broker func(broker.Input) // knows it as a client among others
+	cfg    ipfail.Config      // Self, AutoFailback, Keepalive
 
 	machine *ipfail.Machine // nil until signed on
 	out     *halog.Logger
@@ -23,7 +25,7 @@ type ipfailClient struct {
 	waiting []cluster.Deliver // what came before
 }
 
-// id is the client's name on the wire; client_gen counts its sign-ons and is 0 for the first.
+// id is the client's name on the wire.
 const id = "ipfail"
 
 // settle is how long ipfail is busy after its start: messages that come meanwhile wait. The original's
@@ -47,7 +49,7 @@ func (c *ipfailClient) signOn(now time.Time, pid int) {
 	var actions []ipfail.Action
 	c.machine, actions = ipfail.Start(cfg)
 	c.ready = now.Add(settle)
-	c.announce("join", "signon")
+	c.broker(broker.Join{Name: id, PID: pid})
 	c.act(actions)
 }
 
@@ -56,19 +58,7 @@ func (c *ipfailClient) signOff() {
 		return
 	}
 	c.machine, c.waiting = nil, nil
-	c.announce("leave", "signoff")
-}
-
-func (c *ipfailClient) announce(st, info string) {
-	c.say([]ipfail.Field{
-		{Name: "t", Value: "hbapi-clstat"},
-		{Name: "st", Value: st},
-		{Name: "from_id", Value: id},
-		{Name: "to_id", Value: id},
-		{Name: "src", Value: c.cfg.Self},
-		{Name: "info", Value: info},
-		{Name: "client_gen", Value: "0"},
-	})
+	c.broker(broker.Leave{Name: id})
 }
 
 // deliver turns a message into what ipfail makes of it. Like the original with its filter, it sees
@@ -148,8 +138,7 @@ func (c *ipfailClient) view() ipfail.View {
 	return v
 }
 
-// act logs and says. A message of a client carries its id as sender and receiver; the engine adds
-// the rest.
+// act logs and says.
 func (c *ipfailClient) act(actions []ipfail.Action) {
 	for _, a := range actions {
 		switch a := a.(type) {
@@ -160,13 +149,17 @@ func (c *ipfailClient) act(actions []ipfail.Action) {
 			}
 			c.out.Log(prio, a.Text)
 		case ipfail.Tell:
-			c.say(signed(a.Fields))
+			c.tell(a.Fields)
 		case ipfail.Broadcast:
-			c.say(signed(a.Fields))
+			c.tell(a.Fields)
 		}
 	}
 }
 
-func signed(fields []ipfail.Field) []ipfail.Field {
-	return append(fields, ipfail.Field{Name: "from_id", Value: id}, ipfail.Field{Name: "to_id", Value: id}, ipfail.Field{Name: "client_gen", Value: "0"})
+func (c *ipfailClient) tell(fields []ipfail.Field) {
+	m := new(hamsg.Msg)
+	for _, f := range fields {
+		m.Add(f.Name, f.Value)
+	}
+	c.broker(broker.Tell{Name: id, Msg: m})
 }

@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/systole-ha/systole/pkg/api/broker"
 	"github.com/systole-ha/systole/pkg/cluster"
 	"github.com/systole-ha/systole/pkg/cluster/ipfail"
 	"github.com/systole-ha/systole/pkg/halog"
@@ -22,7 +23,14 @@ func TestIpfailSettles(t *testing.T) {
 		status: func() cluster.Status {
 			return cluster.Status{Stable: stable, Nodes: []cluster.NodeStatus{{Name: "alice", Status: "active"}, {Name: "bob", Status: "active"}, {Name: "router", Status: "ping", Ping: true}}}
 		},
-		say: func(fields []ipfail.Field) { said = append(said, fields[0].Value) },
+		broker: func(in broker.Input) {
+			switch in := in.(type) {
+			case broker.Join:
+				said = append(said, "join")
+			case broker.Tell:
+				said = append(said, in.Msg.Type())
+			}
+		},
 		cfg: ipfail.Config{Self: "alice", AutoFailback: true, Keepalive: 2 * time.Second},
 	}
 	start := time.Now()
@@ -55,7 +63,7 @@ func TestIpfailSettles(t *testing.T) {
 	if strings.Join(got, "|") != want {
 		t.Errorf("logged %q", got)
 	}
-	if strings.Join(said, " ") != "hbapi-clstat abort_giveup" {
+	if strings.Join(said, " ") != "join abort_giveup" {
 		t.Errorf("said %q", said)
 	}
 	if giveup, ok := c.deadline(); !ok || giveup.Sub(at) != 4*time.Second {

@@ -6,6 +6,7 @@ import (
 	"runtime/debug"
 	"time"
 
+	"github.com/systole-ha/systole/pkg/api/broker"
 	"github.com/systole-ha/systole/pkg/cluster"
 	"github.com/systole-ha/systole/pkg/halog"
 )
@@ -23,7 +24,10 @@ type loop struct {
 	out     func(cluster.Send)
 	runCall func(cluster.Run)
 	clients *clients
+	api     *clientAPI
+	deleted *deletedFile
 	exit    *cluster.Exit
+	busy    bool // the engine is at work, or what it wants is being carried out
 	// pending are inputs that arose while actions were carried out: the engine gets them when it
 	// is done with what it has.
 	pending []cluster.Input
@@ -67,12 +71,18 @@ func (l *loop) run(ctx context.Context) {
 			l.clients.tick(now)
 			continue
 		}
+		if at, ok := l.api.deadline(); ok && !now.Before(at) {
+			l.api.step(broker.Tick{})
+			continue
+		}
 		timer.Reset(l.wait(now))
 		select {
 		case in := <-l.queue:
 			l.step(in)
 		case f := <-l.clients.events:
 			f()
+		case in := <-l.api.inputs:
+			l.api.step(in)
 		case <-timer.C:
 		case <-ctx.Done():
 			return
@@ -89,14 +99,30 @@ func (l *loop) wait(now time.Time) time.Duration {
 	if at, ok := l.clients.deadline(); ok {
 		d = min(d, at.Sub(now))
 	}
+	if at, ok := l.api.deadline(); ok {
+		d = min(d, at.Sub(now))
+	}
 	return max(d, 0)
 }
 
 // step feeds one input and carries out what follows from it.
 func (l *loop) step(in cluster.Input) {
+	l.busy = true
 	for _, a := range l.decide(in) {
 		l.act(a)
 	}
+	l.busy = false
+	l.api.flow()
+}
+
+// say has the engine send a local program's message: now, or when it is done with what it has.
+func (l *loop) say(text []byte) {
+	in := cluster.Said{Text: text}
+	if l.busy {
+		l.pending = append(l.pending, in)
+		return
+	}
+	l.step(in)
 }
 
 // decide is the engine's Step behind a wall: a fault in it costs the input that met it, not the
@@ -121,14 +147,18 @@ func (l *loop) act(a cluster.Action) {
 		l.runCall(a)
 	case cluster.Deliver:
 		l.clients.deliver(time.Now(), a)
+		l.api.step(broker.Delivered(a))
 	case cluster.CommUp:
+		l.api.open()
 		l.clients.start(time.Now())
 	case cluster.StopClients:
 		l.clients.stop()
 	case cluster.Exit:
 		l.exit = &a
-	case cluster.NodeChanged, cluster.LinkChanged, cluster.SaveDeleted:
-		// Status() has them; nothing outside the process asks for more yet.
+	case cluster.SaveDeleted:
+		l.deleted.save(a.Nodes)
+	case cluster.NodeChanged, cluster.LinkChanged:
+		// Status() has them.
 	default:
 		l.core.Log(halog.Error, fmt.Sprintf("internal error: no idea how to %T", a))
 	}

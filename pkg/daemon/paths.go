@@ -16,6 +16,7 @@ type Paths struct {
 	PIDFile string // /var/run/heartbeat.pid
 	FIFO    string // /var/lib/heartbeat/fifo
 	RscTmp  string // /var/run/heartbeat/rsctmp
+	Socket  string // /var/run/heartbeat/register: the client API's
 }
 
 // DefaultPaths are those of the originals' packages (spec/heartbeat-config.md, 11).
@@ -31,6 +32,7 @@ func PathsUnder(root string) Paths {
 	p.PIDFile = filepath.Join(p.Run, "heartbeat.pid")
 	p.FIFO = filepath.Join(p.VarLib, "fifo")
 	p.RscTmp = filepath.Join(p.Run, "heartbeat/rsctmp")
+	p.Socket = filepath.Join(p.Run, "heartbeat/register")
 	return p
 }
 

@@ -15,14 +15,12 @@ const (
 // there. When an effect is built its row goes; when the table is empty the table and
 // Config.Pending go.
 var pending = map[string]string{
-	"apiauth":                    "there is no client socket yet (ipfail runs inside the daemon)",
 	"compression":                uncompressed,
 	"compression_threshold":      uncompressed,
 	"conn_logd_time":             noLogd,
 	"coredumps":                  noCores,
 	"coreroot":                   noCores,
 	"failfast":                   "its program is started and watched like respawn's; its death does not reboot the machine",
-	"hbgenmethod=time":           "generations are counted in the file",
 	"mcast":                      notOpened,
 	"mcast6":                     notOpened,
 	"memreserve":                 ordinary,
