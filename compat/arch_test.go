@@ -18,7 +18,7 @@ var floors = [][]string{
 	4:  {"cluster", "director", "config/hadir"},
 	5:  {"media", "api/broker", "announce", "check", "ipvs/model", "ipvs/kernel", "cluster/clustertest", "ipvs/ipvstest"},
 	6:  {"ldirectord", "api", "ipvs/userspace"},
-	7:  {"agent/ipaddr", "agent/ipvsadm", "agent/ldirectord", "agent/script", "resource"},
+	7:  {"agent/ipaddr", "agent/ipvsadm", "agent/ldirectord", "agent/script", "agent/syncdaemon", "resource"},
 	8:  {"daemon"},
 	9:  {"demo"},
 	10: {"applet"},

@@ -8,6 +8,7 @@ import (
 	ipvsadmagent "github.com/systole-ha/systole/pkg/agent/ipvsadm"
 	ldirectordagent "github.com/systole-ha/systole/pkg/agent/ldirectord"
 	"github.com/systole-ha/systole/pkg/agent/script"
+	"github.com/systole-ha/systole/pkg/agent/syncdaemon"
 	"github.com/systole-ha/systole/pkg/announce"
 	"github.com/systole-ha/systole/pkg/daemon"
 	"github.com/systole-ha/systole/pkg/halog"
@@ -40,6 +41,16 @@ func services(env Env, files *daemon.Files) func(*halog.Log) *daemon.Services {
 		s.Resume = func(ctx context.Context) error {
 			return ld.Resume(ctx, "/etc/ha.d/resource.d/ldirectord", files.LdirectordNames(), log)
 		}
+
+		sync := syncdaemon.New(syncdaemon.Options{OpenTable: table.open, Iface: files.FirstInterface()})
+		s.Agents[syncdaemon.Name] = sync
+		s.Run = append(s.Run, func(ctx context.Context) {
+			for _, args := range files.Arguments(syncdaemon.Name) {
+				if err := sync.StandBy(ctx, args); err != nil {
+					log.Logger("heartbeat", 0).Logf(halog.Error, "%v", err)
+				}
+			}
+		})
 
 		host, err := netif.Open()
 		if err != nil {

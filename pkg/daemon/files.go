@@ -267,20 +267,35 @@ func (f *Files) Environment(p Paths) []string {
 	return env
 }
 
+// Arguments are those of each resource with that name, in the order of haresources.
+func (f *Files) Arguments(script string) [][]string {
+	var all [][]string
+	for _, g := range f.Groups {
+		for _, r := range g.Resources {
+			if r.Script == script {
+				all = append(all, r.Args)
+			}
+		}
+	}
+	return all
+}
+
 // LdirectordNames are the configurations that ldirectord resources name; "" is the default one.
 func (f *Files) LdirectordNames() []string {
 	var names []string
-	for _, g := range f.Groups {
-		for _, r := range g.Resources {
-			if r.Script != "ldirectord" {
-				continue
-			}
-			name := ""
-			if len(r.Args) > 0 {
-				name = r.Args[0]
-			}
-			names = append(names, name)
-		}
+	for _, args := range f.Arguments("ldirectord") {
+		names = append(names, append(args, "")[0])
 	}
 	return names
+}
+
+// FirstInterface is the first network interface that heartbeats go over; "" if there is none.
+func (f *Files) FirstInterface() string {
+	for _, m := range f.HA.Media {
+		switch m.Kind {
+		case "bcast", "mcast", "mcast6", "ucast", "ucast6":
+			return m.Name
+		}
+	}
+	return ""
 }

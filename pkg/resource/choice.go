@@ -79,11 +79,13 @@ func isProgram(path string) bool {
 
 // marks are words that the stock scripts have in them: any one will do.
 var marks = map[string][]string{
-	"IPaddr":     {"hto-mapfuncs"},
-	"IPaddr2":    {"hto-mapfuncs"},
-	"IPv6addr":   {"hto-mapfuncs"},
-	"ipvsadm":    {"ipvsadm-restore", "/etc/default/ipvsadm", "IPVSADM_RULES"},
-	"ldirectord": {"sbin/ldirectord", "/usr/sbin/$NAME", "@sbindir@/ldirectord"},
+	"IPaddr":   {"hto-mapfuncs"},
+	"IPaddr2":  {"hto-mapfuncs"},
+	"IPv6addr": {"hto-mapfuncs"},
+	"ipvsadm":  {"ipvsadm-restore", "/etc/default/ipvsadm", "IPVSADM_RULES"},
+	// Of heartbeat 2: 3.0 has none.
+	"LVSSyncDaemonSwap": {"syncmaster", "start-daemon"},
+	"ldirectord":        {"sbin/ldirectord", "/usr/sbin/$NAME", "@sbindir@/ldirectord"},
 }
 
 // ownMark is in the scripts that we install in the places of stock ones.
