@@ -44,9 +44,28 @@ func recordedHost() hacf.Host {
 			}
 			return fs.ErrNotExist
 		},
-		Resolve:       func(string, bool) error { return errors.New(unknownReason) },
-		StonithType:   in("null"),
-		Readable:      in(),
+		Resolve:     func(string, bool) error { return errors.New(unknownReason) },
+		StonithType: in("null", "ssh", "baytech", "meatware", "external", "external/ssh"),
+		StonithNames: func(plugin string) ([]string, error) {
+			switch plugin {
+			case "baytech":
+				return []string{"ipaddr", "login", "password"}, nil
+			case "external":
+				return []string{"ssh", "ipmi"}, nil // programs, of which there are many
+			}
+			return []string{"hostlist"}, nil
+		},
+		ReadFile: func(path string) ([]byte, error) {
+			switch path {
+			case "/etc/hostname":
+				return []byte("vm\n"), nil
+			case "/etc/hosts":
+				return []byte("# hosts\n127.0.0.1 localhost\n"), nil
+			case "/dev/null":
+				return nil, nil
+			}
+			return nil, fs.ErrNotExist
+		},
 		ServiceOfPort: func(port int) string { return map[int]string{53: "domain"}[port] },
 	}
 }

@@ -225,3 +225,24 @@ func TestMediaInterfaces(t *testing.T) {
 		}
 	}
 }
+
+// TestStonithPlugins reads the records' stonith lines with the plugins that are installed here.
+func TestStonithPlugins(t *testing.T) {
+	lab.NeedPrograms(t, "stonith")
+	tried := 0
+	for _, c := range readConfRecord(t, confDir+"ha.cf.txt").cases() {
+		if !strings.HasPrefix(c.name(), "> stonith") {
+			continue
+		}
+		tried++
+		host := daemon.Host("hba")
+		host.UserExists, host.GroupExists, host.Executable, host.CheckLink = nil, nil, nil, nil
+		_, problems := hacf.Parse("/etc/ha.d//ha.cf", []byte(c.text(haCfBase)), host)
+		if refused := problems.Err() != nil; refused != (c.verdict == "refused") {
+			t.Errorf("%s: the original has it %s\nwe have %s", c.name(), c.verdict, problems)
+		}
+	}
+	if tried < 20 {
+		t.Errorf("%d cases with stonith", tried)
+	}
+}

@@ -253,10 +253,13 @@ func (in *inspector) directory(dir string) {
 			in.add(file, "", problems...)
 		}
 	}
-	for _, file := range in.ldirectordFiles(dir) {
-		in.file("ldirectord.cf", file)
-	}
+	in.directors(dir)
 	in.rules()
+	for file, list := range in.problems {
+		if list.Err() != nil {
+			in.parsed.Flawed = append(in.parsed.Flawed, file)
+		}
+	}
 	for _, p := range hadir.Check(in.parsed, in.machine(dir)) {
 		in.add(p.Pos.File, "", p)
 	}
@@ -279,28 +282,38 @@ func (in *inspector) nodes() []string {
 	return names
 }
 
-// ldirectordFiles are the configurations that haresources names, resolved as ldirectord does, and
-// ldirectord.cf if it is there. One that is nowhere is given as it would be looked for first.
-func (in *inspector) ldirectordFiles(dir string) []string {
-	var files []string
-	add := func(name string) {
-		places := []string{filepath.Join(dir, name), filepath.Join(dir, "conf", name), name}
-		at := max(slices.IndexFunc(places, exists), 0)
-		if !slices.Contains(files, places[at]) {
-			files = append(files, places[at])
-		}
-	}
+// directors reads the configurations that haresources names, those that they execute, and
+// ldirectord.cf if it is there.
+func (in *inspector) directors(dir string) {
+	var names []string
 	for _, r := range in.resources("ldirectord") {
+		name := "ldirectord.cf"
 		if len(r.Args) > 0 {
-			add(r.Args[0])
-		} else {
-			add("ldirectord.cf")
+			name = r.Args[0]
 		}
+		names = append(names, name)
 	}
 	if exists(filepath.Join(dir, "ldirectord.cf")) {
-		add("ldirectord.cf")
+		names = append(names, "ldirectord.cf")
 	}
-	return files
+	for i := 0; i < len(names); i++ {
+		file := directorFile(dir, names[i])
+		if slices.Contains(in.order, file) {
+			continue
+		}
+		before := len(in.parsed.Ldirectord)
+		in.file("ldirectord.cf", file)
+		for _, cf := range in.parsed.Ldirectord[before:] {
+			names = append(names, cf.Global.Execute...)
+		}
+	}
+}
+
+// directorFile resolves the name of a configuration as ldirectord does. One that is nowhere is given
+// as it would be looked for first.
+func directorFile(dir, name string) string {
+	places := []string{filepath.Join(dir, name), filepath.Join(dir, "conf", name), name}
+	return places[max(slices.IndexFunc(places, exists), 0)]
 }
 
 // resources are all resources of that script.

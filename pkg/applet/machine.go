@@ -3,11 +3,12 @@ package applet
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
-	"slices"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -15,6 +16,7 @@ import (
 	"github.com/systole-ha/systole/pkg/config/hacf"
 	"github.com/systole-ha/systole/pkg/config/hadir"
 	"github.com/systole-ha/systole/pkg/daemon"
+	"github.com/systole-ha/systole/pkg/resource"
 )
 
 // How long check waits for a name server.
@@ -43,43 +45,92 @@ func machineHost(node string) hacf.Host {
 // machine is what the files of dir are held against.
 func (in *inspector) machine(dir string) hadir.Machine {
 	scripts := []string{filepath.Join(dir, "resource.d"), in.root + "/etc/ha.d/resource.d", in.root + "/etc/init.d"}
+	agents := builtin(nil, nil, nil)
+	pid, _ := daemon.Running(daemon.PathsUnder(in.root + "/").PIDFile)
 	return hadir.Machine{
 		Links: links(),
-		Script: func(name string) (string, bool) {
+		Script: func(name string) hadir.Script {
+			if path, ok := resource.FindProgram(name, scripts...); ok {
+				return hadir.Script{Path: path, Stock: resource.IsStock(name, path)}
+			}
 			for _, d := range scripts {
-				path := filepath.Join(d, name)
-				if exists(path) && unix.Access(path, unix.X_OK) == nil {
-					return path, true
+				if path := filepath.Join(d, name); exists(path) && !strings.Contains(name, "/") {
+					return hadir.Script{Path: path, Bare: true}
 				}
 			}
-			return "", false
+			return hadir.Script{}
 		},
-		Builtin: func(name string) bool {
-			return slices.Contains([]string{"IPaddr", "IPaddr2", "IPv6addr", "ipvsadm", "ldirectord"}, name)
+		Builtin:  func(name string) bool { _, ok := agents[name]; return ok },
+		PortUser: udpPortUser,
+		Exists:   func(path string) bool { _, err := os.Stat(path); return err == nil },
+		Runnable: func(path string) bool { return exists(path) && unix.Access(path, unix.X_OK) == nil },
+		Sysctl: func(name string) string {
+			text, err := os.ReadFile("/proc/sys/" + strings.ReplaceAll(name, ".", "/"))
+			if err != nil {
+				return ""
+			}
+			return strings.TrimSpace(string(text))
 		},
+		Running: pid != 0,
 	}
 }
 
 // links are the interfaces with their addresses, nil if they cannot be listed.
-func links() map[string][]netip.Prefix {
+func links() map[string]hadir.Link {
 	interfaces, err := net.Interfaces()
 	if err != nil {
 		return nil
 	}
-	list := map[string][]netip.Prefix{}
+	list := map[string]hadir.Link{}
 	for _, i := range interfaces {
-		list[i.Name] = nil
+		l := hadir.Link{Down: i.Flags&net.FlagUp == 0}
 		addrs, err := i.Addrs()
 		if err != nil {
-			continue // it has gone meanwhile
+			addrs = nil // it has gone meanwhile
 		}
 		for _, a := range addrs {
 			if p, err := netip.ParsePrefix(a.String()); err == nil {
-				list[i.Name] = append(list[i.Name], p)
+				l.Addrs = append(l.Addrs, p)
+			}
+		}
+		list[i.Name] = l
+	}
+	return list
+}
+
+// udpPortUser is the process that has a UDP port, unless it is a heartbeat; "" if nobody has it, or
+// if it cannot be told who for lack of rights.
+func udpPortUser(port int) string {
+	sockets := map[string]bool{}
+	for _, table := range []string{"/proc/thread-self/net/udp", "/proc/thread-self/net/udp6"} {
+		text, _ := os.ReadFile(table) // udp6 is not there without IPv6
+		for line := range strings.Lines(string(text)) {
+			if f := strings.Fields(line); len(f) > 9 && strings.HasSuffix(f[1], fmt.Sprintf(":%04X", port)) {
+				sockets["socket:["+f[9]+"]"] = true
 			}
 		}
 	}
-	return list
+	if len(sockets) == 0 {
+		return ""
+	}
+	fds, _ := filepath.Glob("/proc/[0-9]*/fd/*")
+	found := false
+	for _, fd := range fds {
+		if to, err := os.Readlink(fd); err != nil || !sockets[to] {
+			continue
+		}
+		found = true
+		proc := filepath.Dir(filepath.Dir(fd))
+		cmdline, _ := os.ReadFile(proc + "/cmdline")
+		name, _, _ := strings.Cut(string(cmdline), "\x00")
+		if name = filepath.Base(name); name != "heartbeat" && name != "systole" && !strings.HasPrefix(name, "heartbeat:") {
+			return fmt.Sprintf("%s (pid %s)", name, filepath.Base(proc))
+		}
+	}
+	if !found && os.Geteuid() == 0 {
+		return "a process that is not seen from here"
+	}
+	return ""
 }
 
 func exists(file string) bool {

@@ -200,7 +200,7 @@ func withScripts(env Env, name string, run func(*scripts) int) int {
 	} else {
 		defer host.Close()
 		addresses := ipaddr.New(ipaddr.Options{Host: host, Announcer: onceAnnouncer{}, Dialect: s.log.Dialect()})
-		for _, n := range []string{"IPaddr", "IPaddr2", "IPv6addr"} {
+		for _, n := range ipaddr.Names {
 			o.Agents[n] = addresses
 		}
 	}

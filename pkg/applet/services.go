@@ -2,6 +2,7 @@ package applet
 
 import (
 	"context"
+	"maps"
 
 	"github.com/systole-ha/systole/pkg/agent"
 	"github.com/systole-ha/systole/pkg/agent/ipaddr"
@@ -16,11 +17,19 @@ import (
 	"github.com/systole-ha/systole/pkg/netif"
 )
 
+// builtin are the agents that run inside heartbeat, by the names of their resources.
+func builtin(ipvsadm, ldirectord, addresses agent.Agent) map[string]agent.Agent {
+	agents := map[string]agent.Agent{"ipvsadm": ipvsadm, "ldirectord": ldirectord}
+	for _, name := range ipaddr.Names {
+		agents[name] = addresses
+	}
+	return agents
+}
+
 // services makes the agents that run inside heartbeat, and what they work with.
 func services(env Env, files *daemon.Files) func(*halog.Log) *daemon.Services {
 	return func(log *halog.Log) *daemon.Services {
 		s := &daemon.Services{
-			Agents: map[string]agent.Agent{},
 			Script: script.New(script.Options{Output: log.OpenDebug, Dir: daemon.WorkDir(daemon.DefaultPaths())}),
 		}
 		kind := env.Getenv(ipvsEnv)
@@ -29,14 +38,12 @@ func services(env Env, files *daemon.Files) func(*halog.Log) *daemon.Services {
 		}
 		table := &tables{kind: kind}
 
-		s.Agents["ipvsadm"] = ipvsadmagent.New(ipvsadmagent.Options{OpenTable: table.open})
-
+		rules := ipvsadmagent.New(ipvsadmagent.Options{OpenTable: table.open})
 		ld := ldirectordagent.New(ldirectordagent.Options{
 			Paths:     ldirectord.PathsUnder("/"),
 			Load:      ldirectord.LoadOptions{Getenv: env.Getenv},
 			OpenTable: table.open,
 		})
-		s.Agents["ldirectord"] = ld
 		s.Run = append(s.Run, ld.Serve)
 		s.Resume = func(ctx context.Context) error {
 			return ld.Resume(ctx, "/etc/ha.d/resource.d/ldirectord", files.LdirectordNames(), log)
@@ -55,14 +62,13 @@ func services(env Env, files *daemon.Files) func(*halog.Log) *daemon.Services {
 		host, err := netif.Open()
 		if err != nil {
 			log.Logger("heartbeat", 0).Logf(halog.Error, "addresses: %v", err)
+			s.Agents = builtin(rules, ld, nil)
+			maps.DeleteFunc(s.Agents, func(_ string, a agent.Agent) bool { return a == nil })
 			return s
 		}
 		announcer := announce.New(announce.Options{})
 		s.Run = append(s.Run, announcer.Run)
-		addresses := ipaddr.New(ipaddr.Options{Host: host, Announcer: announcer, Dialect: log.Dialect()})
-		for _, name := range []string{"IPaddr", "IPaddr2", "IPv6addr"} {
-			s.Agents[name] = addresses
-		}
+		s.Agents = builtin(rules, ld, ipaddr.New(ipaddr.Options{Host: host, Announcer: announcer, Dialect: log.Dialect()}))
 		return s
 	}
 }

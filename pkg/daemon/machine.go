@@ -1,11 +1,16 @@
 package daemon
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
+	"os/exec"
 	"os/user"
+	"path/filepath"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -34,7 +39,50 @@ func Host(node string) hacf.Host {
 			return nil
 		},
 		ServiceOfPort: serviceOfPort,
+		StonithType:   stonithPlugin,
+		StonithNames:  stonithNames,
+		ReadFile: func(path string) ([]byte, error) {
+			text, err := os.ReadFile(path)
+			return text, cause(err)
+		},
 	}
+}
+
+// stonithDirs are where cluster-glue has its plugins.
+var stonithDirs = []string{"/usr/lib*/stonith/plugins/stonith2", "/usr/lib/*/stonith/plugins/stonith2"}
+
+// stonithPlugin tells whether cluster-glue has a plugin of that name. External/NAME and rhcs/NAME are
+// programs that the plugins external and rhcs run.
+func stonithPlugin(name string) bool {
+	name, _, _ = strings.Cut(name, "/")
+	for _, pattern := range stonithDirs {
+		dirs, _ := filepath.Glob(pattern) // the pattern is sound
+		for _, dir := range dirs {
+			if unix.Access(filepath.Join(dir, name+".so"), unix.R_OK) == nil {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// askLimit is how long a stonith plugin may take to tell its parameters' names.
+const askLimit = 5 * time.Second
+
+// stonithNames asks cluster-glue's stonith command for the names of a plugin's parameters.
+func stonithNames(plugin string) ([]string, error) {
+	if kind, program, ok := strings.Cut(plugin, "/"); ok && kind == "external" {
+		if files, _ := filepath.Glob("/usr/lib*/stonith/plugins/external/" + program); len(files) == 0 {
+			return nil, fs.ErrNotExist
+		}
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), askLimit)
+	defer cancel()
+	out, err := exec.CommandContext(ctx, "stonith", "-t", plugin, "-n").Output()
+	if err != nil {
+		return nil, nil // no such command, or it does not know either: the device will tell
+	}
+	return strings.Fields(string(out)), nil
 }
 
 // starting is host for a daemon that may have been started before DHCP has done its work: the

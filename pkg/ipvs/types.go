@@ -9,6 +9,9 @@ import (
 	"net/netip"
 )
 
+// Schedulers are those of Linux 6.1, in the order of its Kconfig.
+var Schedulers = []string{"rr", "wrr", "lc", "wlc", "fo", "ovf", "lblc", "lblcr", "dh", "sh", "mh", "sed", "nq", "twos"}
+
 // Protocol is the IP protocol number of a service; zero for a firewall mark.
 type Protocol uint8
 

@@ -25,15 +25,7 @@ type choice struct {
 // one, ours, or missing; else the script.
 func (m *Manager) choose(s script, name string) (choice, bool) {
 	p := m.o.Paths
-	path, found := "", false
-	if !strings.Contains(name, "/") {
-		for _, dir := range []string{p.ResourceD, p.InitD} {
-			if path = dir + "/" + name; isProgram(path) {
-				found = true
-				break
-			}
-		}
-	}
+	path, found := FindProgram(name, p.ResourceD, p.InitD)
 	own := m.o.Agents[name]
 	switch {
 	case own == nil && (!found || m.o.Script == nil):
@@ -45,7 +37,7 @@ func (m *Manager) choose(s script, name string) (choice, bool) {
 		if name == "ipvsadm" || name == "ldirectord" {
 			path = p.InitD + "/" + name
 		}
-	case !isStock(name, path):
+	case !IsStock(name, path):
 		m.report(s, name, "info: "+path+" is not the stock script: it is run, not the built-in agent "+name)
 		if m.o.Script == nil {
 			return choice{}, false
@@ -71,6 +63,20 @@ func (m *Manager) report(s script, name, text string) {
 	}
 }
 
+// FindProgram looks for the script of a resource in the directories, in their order, as the
+// original does: a regular file that somebody may execute. A name with a "/" is not looked for.
+func FindProgram(name string, dirs ...string) (path string, found bool) {
+	if strings.Contains(name, "/") {
+		return "", false
+	}
+	for _, dir := range dirs {
+		if path = dir + "/" + name; isProgram(path) {
+			return path, true
+		}
+	}
+	return "", false
+}
+
 // isProgram reports whether path is a regular file, after links, that somebody may execute.
 func isProgram(path string) bool {
 	st, err := os.Stat(path)
@@ -94,9 +100,9 @@ const ownMark = "systole"
 // stockHead is how much of a script is looked at.
 const stockHead = 64 << 10
 
-// isStock reports whether a resource script is one that comes with heartbeat, ipvsadm or
+// IsStock reports whether a resource script is one that comes with heartbeat, ipvsadm or
 // ldirectord, or ours.
-func isStock(name, path string) bool {
+func IsStock(name, path string) bool {
 	if real, err := filepath.EvalSymlinks(path); err == nil {
 		if name == "ldirectord" && filepath.Base(real) == "ldirectord" && filepath.Base(filepath.Dir(real)) == "sbin" {
 			return true

@@ -311,11 +311,11 @@ func TestStock(t *testing.T) {
 		if err := os.WriteFile(path, []byte(c.text), 0o755); err != nil {
 			t.Fatal(err)
 		}
-		if got := isStock(c.resource, path); got != c.want {
+		if got := IsStock(c.resource, path); got != c.want {
 			t.Errorf("%s: %v", name, got)
 		}
 	}
-	if isStock("ipvsadm", filepath.Join(dir, "gone")) {
+	if IsStock("ipvsadm", filepath.Join(dir, "gone")) {
 		t.Error("a file that is not there is stock")
 	}
 }

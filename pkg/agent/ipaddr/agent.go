@@ -18,6 +18,9 @@ type Announcer interface {
 	Cancel(link string, ip netip.Addr) bool
 }
 
+// Names are the resources that an Agent serves.
+var Names = []string{"IPaddr", "IPaddr2", "IPv6addr"}
+
 // Options is what the agents work with.
 type Options struct {
 	Host      netif.Host
@@ -26,7 +29,7 @@ type Options struct {
 	StateDir  string // HA_RSCTMP: keeps a loopback address that IPaddr2 moved; empty: /run/resource-agents
 }
 
-// Agent serves the resource names IPaddr, IPaddr2 and IPv6addr.
+// Agent serves the resources of Names.
 type Agent struct {
 	o Options
 

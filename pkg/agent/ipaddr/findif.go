@@ -72,12 +72,13 @@ func (x *call) findif(t target, strict bool) (place, *refusal) {
 	return p, nil
 }
 
-// maskBits reads a prefix length; -1 if none was given. Debian's findif takes dotted quads too.
+// maskBits reads a prefix length; -1 if none was given. Dotted quads are taken too, as by Debian's
+// findif; CentOS's refuses them.
 func (x *call) maskBits(mask string) (int, *refusal) {
 	if mask == "" {
 		return -1, nil
 	}
-	if x.o.Dialect == halog.D12 && strings.Contains(mask, ".") {
+	if strings.Contains(mask, ".") {
 		if n, ok := quadBits(mask); ok {
 			x.log("WARNING: Please convert dotted quad netmask %s to CIDR notation %d!", mask, n)
 			return n, nil

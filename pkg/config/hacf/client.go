@@ -7,54 +7,6 @@ import (
 	"github.com/systole-ha/systole/pkg/diag"
 )
 
-func setStonith(p *parser, d *directive, w word) {
-	f := w.fields()
-	if len(f) == 0 {
-		p.fail(w.pos, d.name, "a type and a configuration file", "No Stonith type given", "no type given")
-		return
-	}
-	if !p.checkStonithType(d, f[0]) {
-		return
-	}
-	file := word{pos: w.pos}
-	if len(f) > 1 {
-		file = f[1]
-	}
-	if file.text == "" || p.host.Readable != nil && !p.host.Readable(file.text) {
-		p.fail(file.pos, d.name, "a type and a configuration file", fmt.Sprintf("glib: Cannot open %[1]s\nInvalid Stonith config file [%[1]s]", file.text), "cannot read %q", file.text)
-		return
-	}
-	p.cfg.Stonith = &Stonith{Type: f[0].text, Config: file.text, Pos: w.pos}
-}
-
-func (p *parser) checkStonithType(d *directive, name word) bool {
-	if p.host.StonithType == nil || p.host.StonithType(name.text) {
-		return true
-	}
-	p.fail(name.pos, d.name, "a plugin of cluster-glue", fmt.Sprintf("Invalid Stonith type [%s]", name.text), "no stonith plugin %q", name.text)
-	return false
-}
-
-func setStonithHost(p *parser, d *directive, w word) {
-	f := w.fields()
-	if len(f) == 0 {
-		p.fail(w.pos, d.name, "a host, a type and parameters", "No Stonith hostname argument given", "no host given")
-		return
-	}
-	if h := strings.ToLower(f[0].text); h != "*" && p.host.Node != "" && h != p.host.Node {
-		return
-	}
-	if len(f) < 2 {
-		p.fail(w.pos, d.name, "a host, a type and parameters", "No Stonith type given", "no type given")
-		return
-	}
-	if !p.checkStonithType(d, f[1]) {
-		return
-	}
-	after := w.text[f[1].pos.Col-w.pos.Col+len(f[1].text):]
-	p.cfg.Stonith = &Stonith{Type: f[1].text, Params: strings.TrimSpace(after), Pos: w.pos}
-}
-
 // maxClientName is the longest name of an API client.
 const maxClientName = 31
 

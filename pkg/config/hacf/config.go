@@ -60,6 +60,16 @@ type Config struct {
 	// Pending holds a warning for each directive that is understood and has no effect yet, one a
 	// directive, at its first place.
 	Pending diag.List
+
+	places map[string]diag.Pos // the first of each directive
+}
+
+// Place is where a directive stands first; the file alone if it is not there.
+func (c *Config) Place(directive string) diag.Pos {
+	if pos, ok := c.places[directive]; ok {
+		return pos
+	}
+	return diag.Pos{File: c.File}
 }
 
 // Param is a recorded parameter.
@@ -148,9 +158,11 @@ type Host struct {
 	ServiceOfPort func(port int) string   // the udp service registered for a port; "" is none
 	// Resolve looks a host of ping, ping_group, ucast (IPv4) or ping6 up. Addresses in figures do not get here.
 	Resolve func(host string, ipv6 bool) error
-	// StonithType tells whether there is a stonith plugin of that name; Readable whether its file can be read.
-	StonithType func(name string) bool
-	Readable    func(path string) bool
+	// StonithType tells whether there is a stonith plugin of that name, StonithNames what its parameters
+	// are called, ReadFile what a stonith's file says.
+	StonithType  func(name string) bool
+	StonithNames func(plugin string) ([]string, error)
+	ReadFile     func(path string) ([]byte, error)
 	// Default udpport: what the service "ha-cluster" has; 0 means 694.
 	HAClusterPort int
 }

@@ -164,7 +164,7 @@ func TestDefaults(t *testing.T) {
 		t.Fatal(problems)
 	}
 	want := &Config{
-		File: "ha.cf", Nodes: c.Nodes, Media: c.Media, Params: c.Params,
+		File: "ha.cf", Nodes: c.Nodes, Media: c.Media, Params: c.Params, places: c.places,
 		Keepalive: time.Second, Deadtime: 30 * time.Second, Warntime: 15 * time.Second, Initdead: 30 * time.Second, Deadping: 30 * time.Second,
 		Failback: On, Hopfudge: 1, MaxRexmitDelay: 250 * time.Millisecond, UDPPort: 694, Baud: 19200, Msgfmt: "classic", LogBadPack: true,
 		LogFile: "/x", DebugFile: "/y", SyslogMsgFmt: true, ConnLogdTime: time.Minute,

@@ -217,6 +217,8 @@ func (m *mediumLine) checkMulticast() bool {
 	}{{hops, 4}, {"loop", 1}} {
 		if n := uint8(atoi(m.arg(i + 2))); n > c.high { // one byte, as in the original
 			return m.bad(fmt.Sprintf("glib:  %s [%s] bad %s [%d]", m.Kind, m.Name, c.what, n), "bad %s %q, not from 0 to %d", c.what, m.arg(i+2), c.high)
+		} else if n == 0 && c.what == hops {
+			m.warn(m.Pos, m.Kind, "1 or more", "", "%s 0: nothing leaves this machine", hops)
 		}
 	}
 	return true

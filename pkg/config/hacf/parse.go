@@ -61,6 +61,7 @@ func Parse(file string, text []byte, host Host) (*Config, diag.List) {
 		n++
 		p.line(n, line)
 	}
+	p.cfg.places = p.seen
 	given := maps.Clone(p.recorded)
 	p.defaults()
 	p.semantics()
@@ -118,12 +119,21 @@ func (p *parser) line(n int, line string) {
 		d.set(p, d, w)
 		return
 	}
-	for _, w := range split(line, rest, delims, at) {
+	words := split(line, rest, delims, at)
+	if len(words) == 0 {
+		p.warn(name.pos, d.name, "a value", "", "no value: the line does nothing")
+	}
+	for _, w := range words {
 		p.pend(d, w)
 		d.set(p, d, w)
-		if d.record {
-			p.recorded[d.name] = w.text
+		if !d.record {
+			continue
 		}
+		// udpport may well change between two kinds of media.
+		if was, twice := p.recorded[d.name]; twice && was != w.text && !p.bad[d.name] && d.name != "udpport" {
+			p.warn(w.pos, d.name, "one value", "", "%q replaces %q above", w.text, was)
+		}
+		p.recorded[d.name] = w.text
 	}
 }
 

@@ -116,6 +116,9 @@ func (p *parser) times() {
 		p.fail(p.placeOf("deadping"), "deadping", "more than twice keepalive",
 			fmt.Sprintf("Ping dead time [%d] is too small compared to keeplive [%d]", ms(c.Deadping), ms(c.Keepalive)), "%v is too small for keepalive %v", c.Deadping, c.Keepalive)
 	}
+	if c.Warntime <= c.Keepalive && !p.anyBad("warntime", "keepalive", "deadtime") {
+		p.warn(p.placeOf("warntime"), "warntime", "more than keepalive", "", "%v is not more than keepalive %v: every heartbeat will be called late", c.Warntime, c.Keepalive)
+	}
 	if c.Warntime >= c.Deadtime && !p.anyBad("warntime", "deadtime") {
 		p.warn(p.placeOf("warntime"), "warntime", "less than deadtime", "", "%v is not less than deadtime %v: no heartbeat will be called late", c.Warntime, c.Deadtime)
 	}

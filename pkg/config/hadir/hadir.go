@@ -3,11 +3,9 @@
 package hadir
 
 import (
-	"fmt"
 	"maps"
 	"net/netip"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/systole-ha/systole/pkg/config/hacf"
@@ -24,6 +22,8 @@ type Dir struct {
 	Groups     []haresources.Group
 	Ldirectord []*ldirectordcf.Config
 	Rules      *Rules // nil unless the ipvsadm resource loads any
+	// Flawed are files with errors: what they lack may be lacking because of those.
+	Flawed []string
 }
 
 // Rules are the rules that the ipvsadm resource loads.
@@ -35,22 +35,51 @@ type Rules struct {
 
 // Machine is what is asked about this machine. Nil parts are not asked.
 type Machine struct {
-	Links map[string][]netip.Prefix // interfaces with their addresses
-	// Script finds the program of a resource as the scripts do; ok is false if there is none.
-	Script func(name string) (path string, ok bool)
+	Links map[string]Link // interfaces by name
+	// Script finds the program of a resource as the scripts do.
+	Script func(name string) Script
 	// Builtin tells whether a resource is served in process, so that no program is needed.
 	Builtin func(name string) bool
+	// PortUser is the program that has a UDP port, if it is no heartbeat; "" is nobody.
+	PortUser func(port int) string
+	// Exists tells whether there is something at a path, Runnable whether it can be executed.
+	Exists, Runnable func(path string) bool
+	// Sysctl is a kernel setting by its name ("net.ipv4.ip_forward"); "" is one that is not there.
+	Sysctl func(name string) string
+	// Running tells whether a heartbeat runs here, which may have brought addresses up.
+	Running bool
+}
+
+// Link is an interface.
+type Link struct {
+	Addrs []netip.Prefix
+	Down  bool
+}
+
+// Script is what was found for a resource.
+type Script struct {
+	Path  string // "" is nothing
+	Bare  bool   // a file that nobody may execute
+	Stock bool   // it comes with heartbeat, ipvsadm or ldirectord, or is ours
 }
 
 // Check returns what does not fit together. Only what surely fails is an error.
 func Check(d Dir, m Machine) diag.List {
 	c := checker{dir: d, machine: m}
 	c.vips = c.findVIPs()
-	c.nodes()
-	c.media()
+	if d.HA != nil {
+		c.nodes()
+		c.media()
+		c.pings()
+		c.clients()
+		c.paths()
+	}
 	c.scripts()
 	c.addresses()
-	c.virtuals()
+	c.order()
+	for _, cf := range d.Ldirectord {
+		c.director(cf)
+	}
 	c.rules()
 	return c.problems
 }
@@ -62,71 +91,40 @@ type checker struct {
 	problems diag.List
 }
 
-// nodes: haresources is for two, and what is named twice counts twice.
-func (c *checker) nodes() {
-	if c.dir.HA == nil || len(c.dir.HA.Nodes) == 0 {
-		return
-	}
-	seen := map[string]bool{}
-	for _, n := range c.dir.HA.Nodes {
-		if seen[n.Name] {
-			c.problems.Warnf(n.Pos, "node", "each node once", "%q is a node already; the original counts it twice", n.Name)
-		}
-		seen[n.Name] = true
-	}
-	last := c.dir.HA.Nodes[len(c.dir.HA.Nodes)-1]
-	switch {
-	case len(seen) == 1:
-		c.problems.Warnf(last.Pos, "node", "two nodes", "%q is the only node: there is nobody to take over", last.Name)
-	case len(seen) > 2:
-		c.problems.Warnf(last.Pos, "node", "two nodes", "%d nodes: haresources is made for two", len(seen))
-	}
-	for _, m := range c.dir.HA.Media {
-		if m.Ping() && seen[m.Name] {
-			c.problems.Warnf(m.Pos, m.Kind, "a host that is no node", "%q is a node of the cluster too", m.Name)
-		}
-	}
+func (c *checker) warn(at diag.Pos, directive, want, format string, args ...any) {
+	c.problems.Warnf(at, directive, want, format, args...)
 }
 
-// media: interfaces that are not there, and media that reach nobody.
-func (c *checker) media() {
-	if c.dir.HA == nil || len(c.dir.HA.Media) == 0 {
-		return
-	}
-	var toSelf []hacf.Medium // as every ucast file has that is the same on both nodes
-	reaching := 0
-	for _, m := range c.dir.HA.Media {
-		if m.Ping() {
-			continue
-		}
-		if _, ok := c.machine.Links[m.Name]; !ok && m.Kind != "serial" && c.machine.Links != nil {
-			c.problems.Errorf(m.Pos, m.Kind, "one of "+c.linkNames(), "no interface %q here", m.Name)
-		}
-		if m.Kind == "ucast" || m.Kind == "ucast6" {
-			if a, err := netip.ParseAddr(m.Args[0]); err == nil && c.own(a) {
-				toSelf = append(toSelf, m)
-				continue
-			}
-		}
-		reaching++
-	}
-	switch {
-	case reaching > 0:
-	case len(toSelf) > 0:
-		c.problems.Errorf(toSelf[0].Pos, toSelf[0].Kind, "the other node's address", "%s is this node's own address, and nothing else reaches the other node", toSelf[0].Args[0])
-	default:
-		c.problems.Errorf(c.dir.HA.Media[0].Pos, "", "bcast, ucast, mcast or serial", "nothing but ping media: the nodes cannot hear each other")
-	}
+func (c *checker) fail(at diag.Pos, directive, want, format string, args ...any) {
+	c.problems.Errorf(at, directive, want, format, args...)
 }
 
+// whole tells whether all of a file was understood.
+func (c *checker) whole(file string) bool { return !slices.Contains(c.dir.Flawed, file) }
+
+// linkNames are this machine's interfaces, as what is wanted instead of one that is not there.
 func (c *checker) linkNames() string {
-	return strings.Join(slices.Sorted(maps.Keys(c.machine.Links)), ", ")
+	return "one of " + strings.Join(slices.Sorted(maps.Keys(c.machine.Links)), ", ")
 }
 
-func (c *checker) own(a netip.Addr) bool {
-	for _, prefixes := range c.machine.Links {
-		for _, p := range prefixes {
+// linkOf is the interface that has an address; "" if none has.
+func (c *checker) linkOf(a netip.Addr) string {
+	for _, name := range slices.Sorted(maps.Keys(c.machine.Links)) {
+		for _, p := range c.machine.Links[name].Addrs {
 			if p.Addr() == a {
+				return name
+			}
+		}
+	}
+	return ""
+}
+
+// reachable tells whether an address is in a network of this node: of one interface, or of any if
+// link is "".
+func (c *checker) reachable(a netip.Addr, link string) bool {
+	for name, l := range c.machine.Links {
+		for _, p := range l.Addrs {
+			if (link == "" || name == link) && p.Masked().Contains(a) {
 				return true
 			}
 		}
@@ -134,154 +132,11 @@ func (c *checker) own(a netip.Addr) bool {
 	return false
 }
 
-// scripts: every resource has a program, or is served in process.
-func (c *checker) scripts() {
-	for _, g := range c.dir.Groups {
-		for _, r := range g.Resources {
-			if c.machine.Builtin != nil && c.machine.Builtin(r.Script) || c.machine.Script == nil {
-				continue
-			}
-			if _, ok := c.machine.Script(r.Script); !ok {
-				c.problems.Errorf(r.Pos, "", "a program in resource.d or /etc/init.d", "cannot locate resource script %q", r.Script)
-				c.problems[len(c.problems)-1].Wire = "Cannot locate resource script " + r.Script
-			}
-		}
+// vip is the place in haresources of an address that moves between the nodes.
+func (c *checker) vip(a netip.Addr) (address, bool) {
+	i := slices.IndexFunc(c.vips, func(v address) bool { return v.addr == a })
+	if i < 0 {
+		return address{}, false
 	}
-}
-
-// address is the address of an IPaddr resource with what follows it.
-type address struct {
-	addr   netip.Addr
-	link   string // named in the resource; "" is to be found
-	script string
-	at     diag.Pos
-}
-
-// findVIPs lists the addresses that haresources brings up, as ADDRESS[/MASK[/INTERFACE[:LABEL][/BROADCAST]]].
-func (c *checker) findVIPs() []address {
-	var list []address
-	for _, g := range c.dir.Groups {
-		for _, r := range g.Resources {
-			if r.Script != "IPaddr" && r.Script != "IPaddr2" && r.Script != "IPv6addr" {
-				continue
-			}
-			if len(r.Args) == 0 {
-				c.problems.Errorf(r.Pos, r.Script, r.Script+"::ADDRESS", "no address given")
-				continue
-			}
-			parts := strings.Split(r.Args[0], "/")
-			a, err := netip.ParseAddr(parts[0])
-			switch v6 := r.Script == "IPv6addr"; {
-			case v6 && (err != nil || !a.Is6()):
-				c.problems.Errorf(r.Pos, r.Script, "an IPv6 address in full: \"::\" parts arguments", "%q is not an IPv6 address", parts[0])
-				continue
-			case !v6 && (err != nil || !a.Is4()):
-				c.problems.Errorf(r.Pos, r.Script, "an IPv4 address", "%q is not an IPv4 address", parts[0])
-				continue
-			}
-			if len(parts) > 1 {
-				if n, err := strconv.Atoi(parts[1]); err == nil && (n < 1 || n > a.BitLen()) {
-					c.problems.Errorf(r.Pos, r.Script, fmt.Sprintf("1 to %d", a.BitLen()), "%d is not the length of a mask", n)
-				}
-			}
-			v := address{addr: a, script: r.Script, at: r.Pos}
-			if len(parts) > 2 && parts[2] != "" && (parts[2][0] < '0' || parts[2][0] > '9') {
-				v.link, _, _ = strings.Cut(parts[2], ":")
-			}
-			if slices.ContainsFunc(list, func(x address) bool { return x.addr == a }) {
-				c.problems.Warnf(r.Pos, r.Script, "each address once", "%s is in this file already", a)
-			}
-			list = append(list, v)
-		}
-	}
-	return list
-}
-
-// addresses: each has an interface to go on.
-func (c *checker) addresses() {
-	if c.machine.Links == nil {
-		return
-	}
-	for _, v := range c.vips {
-		_, ok := c.machine.Links[v.link]
-		switch {
-		case v.link != "" && !ok:
-			c.problems.Errorf(v.at, v.script, "one of "+c.linkNames(), "no interface %q here", v.link)
-		case v.link == "" && !c.reachable(v.addr):
-			c.problems.Warnf(v.at, v.script, "an address in a network of this node, or an interface after it", "%s is in no network of this node", v.addr)
-		}
-	}
-}
-
-func (c *checker) reachable(a netip.Addr) bool {
-	for _, prefixes := range c.machine.Links {
-		for _, p := range prefixes {
-			if p.Masked().Contains(a) {
-				return true
-			}
-		}
-	}
-	return false
-}
-
-// virtuals: a virtual service on an address that no group brings up gets no traffic.
-func (c *checker) virtuals() {
-	if c.dir.Groups == nil {
-		return
-	}
-	for _, cf := range c.dir.Ldirectord {
-		for _, v := range cf.Virtuals {
-			a := v.VIP.Addr.Addr()
-			if v.VIP.FWMark != 0 || c.own(a) || slices.ContainsFunc(c.vips, func(x address) bool { return x.addr == a }) {
-				continue
-			}
-			c.problems.Warnf(v.Pos, "virtual", "an IPaddr resource for it in "+c.dir.Resources, "no haresources group brings %s up", a)
-		}
-	}
-}
-
-// rules: ipvsadm's rules and ldirectord.cf are loaded one after the other; where both have a
-// service, ldirectord's word is the last, and a difference only means a change at each start.
-func (c *checker) rules() {
-	if c.dir.Rules == nil || len(c.dir.Ldirectord) == 0 {
-		return
-	}
-	for _, e := range c.dir.Rules.Table {
-		at := c.dir.Rules.At(e.VIP, netip.AddrPort{})
-		v := c.virtual(e.VIP)
-		if v == nil {
-			c.problems.Warnf(at, "", "a virtual section for it, or no rule", "service %s is in no ldirectord.cf: nobody checks its real servers", name(e.VIP))
-			continue
-		}
-		if e.Scheduler != v.Scheduler {
-			c.problems.Warnf(at, "", "scheduler "+v.Scheduler, "service %s has scheduler %s, %s says %s", name(e.VIP), e.Scheduler, v.Pos, v.Scheduler)
-		}
-		if e.Persistent != v.Persistent {
-			c.problems.Warnf(at, "", fmt.Sprintf("persistent %d", v.Persistent), "service %s is persistent for %d s, %s says %d", name(e.VIP), e.Persistent, v.Pos, v.Persistent)
-		}
-		for _, d := range e.Dests {
-			if !slices.ContainsFunc(v.Reals, func(r ldirectordcf.Real) bool { return r.Addr == d.Addr }) &&
-				(v.Fallback == nil || v.Fallback.Addr != d.Addr) {
-				c.problems.Warnf(c.dir.Rules.At(e.VIP, d.Addr), "", "a real= line for it, or no rule", "real server %s of %s is not in %s", d.Addr, name(e.VIP), v.Pos)
-			}
-		}
-	}
-}
-
-func name(v ipvs.VIP) string {
-	if v.FWMark != 0 {
-		return fmt.Sprintf("fwmark %d", v.FWMark)
-	}
-	return v.Addr.String()
-}
-
-func (c *checker) virtual(vip ipvs.VIP) *ldirectordcf.Virtual {
-	for _, cf := range c.dir.Ldirectord {
-		for i := range cf.Virtuals {
-			if cf.Virtuals[i].VIP == vip {
-				return &cf.Virtuals[i]
-			}
-		}
-	}
-	return nil
+	return c.vips[i], true
 }

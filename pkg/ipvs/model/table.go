@@ -13,9 +13,6 @@ import (
 	"github.com/systole-ha/systole/pkg/ipvs"
 )
 
-// Schedulers are those of Linux 6.1, in the order of its Kconfig.
-var Schedulers = []string{"rr", "wrr", "lc", "wlc", "fo", "ovf", "lblc", "lblcr", "dh", "sh", "mh", "sed", "nq", "twos"}
-
 // The kernel's idle times as they are after the module was loaded.
 var defaultTimeouts = ipvs.Timeouts{TCP: 900, TCPFin: 120, UDP: 300}
 
@@ -37,7 +34,7 @@ func (t *Table) Caps() ipvs.Caps {
 	return ipvs.Caps{
 		Name:       "model",
 		Forwards:   []ipvs.Forward{ipvs.Masq, ipvs.Local, ipvs.Tunnel, ipvs.Route, ipvs.Bypass},
-		Schedulers: slices.Clone(Schedulers),
+		Schedulers: slices.Clone(ipvs.Schedulers),
 		SCTP:       true,
 		FWMark:     true,
 		OnePacket:  true,
@@ -200,7 +197,7 @@ func checkVIP(v ipvs.VIP) syscall.Errno {
 
 func checkService(s ipvs.Service) (errno syscall.Errno, reason error) {
 	switch {
-	case !slices.Contains(Schedulers, s.Scheduler) && s.Scheduler != "none", s.PE != "" && s.PE != "sip":
+	case !slices.Contains(ipvs.Schedulers, s.Scheduler) && s.Scheduler != "none", s.PE != "" && s.PE != "sip":
 		return syscall.ENOENT, ipvs.ErrNoScheduler
 	case s.Mask() > s.Family.Bits():
 		return syscall.EINVAL, nil

@@ -1,0 +1,31 @@
+package applet
+
+import (
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"testing"
+)
+
+// A port is in use by this test when the test has it, on IPv4 and on IPv6.
+func TestUDPPortUser(t *testing.T) {
+	for _, network := range []string{"udp4", "udp6"} {
+		conn, err := net.ListenPacket(network, "")
+		if err != nil {
+			t.Logf("%s: %v", network, err) // no IPv6 here
+			continue
+		}
+		port := conn.LocalAddr().(*net.UDPAddr).Port
+		want := fmt.Sprintf("%s (pid %d)", filepath.Base(os.Args[0]), os.Getpid())
+		if got := udpPortUser(port); got != want {
+			t.Errorf("%s: port %d is in use by %q, want %q", network, port, got, want)
+		}
+		if err := conn.Close(); err != nil {
+			t.Error(err)
+		}
+		if got := udpPortUser(port); got != "" {
+			t.Errorf("%s: port %d is in use by %q after the end", network, port, got)
+		}
+	}
+}
