@@ -24,6 +24,11 @@ const ldirectordUsage = `Usage:
     ldirectord [-d|--debug] [--] [configfile] start | stop | restart |
     try-restart | reload | force-reload | status
 
+    ldirectord [configfile] status --verbose | status --json
+    ldirectord [configfile] configtest
+    ldirectord [configfile] drain REAL [--virtual V] [--wait [--timeout T]]
+    ldirectord [configfile] undrain REAL [--virtual V]
+
     ldirectord [-h|-?|--help|-v|--version]
 
 Options:
@@ -47,19 +52,31 @@ Options:
     reload, force-reload: read the configuration again. What did not change
     goes on undisturbed. A configuration with errors changes nothing.
 
-    status: say whether the daemon runs.
+    status: say whether the daemon runs. With --verbose also how each real
+    server is, and what its last failed checks were like; with --json the same
+    for programs.
+
+    configtest: read the configuration, and those that it executes, and tell
+    everything that is wrong. Nothing is changed.
+
+    drain: give a real server no new connections. It stays in the table with
+    weight 0, over reloads and restarts, until undrain. REAL is an address or a
+    name, with :port if only one of its ports is meant. All services that have
+    it are meant, or --virtual ADDRESS:PORT (or a firewall mark). --wait returns
+    when no active connection is left, or after --timeout (seconds, or 90s, 5m).
 `
 
 const ldirectordHelp = `
 Exit status: 0 done, or running; 1 not started, nothing to reload, or a stale
-pid file; 2 mistake in the configuration; 3 not running (status); 255 usage.
+pid file; 2 mistake in the configuration; 3 not running (status); 4 connections
+left when --timeout was over (drain); 255 usage.
 
 Signals to the daemon: TERM, INT, QUIT and other deadly ones stop it in order,
 HUP reloads.
 
 Files: /etc/ha.d/ldirectord.cf, /var/log/ldirectord.log,
-/var/run/ldirectord.NAME.pid and .sock; NAME is "ldirectord", or the last part
-of configfile if that is given.
+/var/run/ldirectord.NAME.pid and .sock, /var/lib/ldirectord/NAME.drained; NAME
+is "ldirectord", or the last part of configfile if that is given.
 `
 
 const ldirectordVersion = `Linux Director ` + ldirectord.Version + `
@@ -67,9 +84,6 @@ as systole implements it, <https://github.com/systole-ha/systole>
 
 Apache License 2.0. There is no warranty, to the extent permitted by law.
 `
-
-// Exit status of a usage error, as Perl's pod2usage(-1) has it.
-const ldirectordMisuse = 255
 
 // The original sees -d and the rest only before the other words, and no shortened names.
 var ldirectordOptions = getopt.Grammar{
@@ -87,11 +101,11 @@ var ldirectordProgram = program{
 
 func runLdirectord(env Env, args []string) int {
 	options, err := ldirectordOptions.Parse(args)
-	switch _, _, ok := ldirectord.ParseWords(options.Operands); {
+	switch _, ok := ldirectord.ParseWords(options.Operands); {
 	case err != nil:
 		fmt.Fprintln(env.Stderr, err)
 		io.WriteString(env.Stdout, ldirectordUsage)
-		return ldirectordMisuse
+		return ldirectord.ExitUsage
 	case options.Has("help"), options.Has("?"):
 		io.WriteString(env.Stdout, ldirectordUsage+ldirectordHelp)
 		return 0
@@ -100,7 +114,7 @@ func runLdirectord(env Env, args []string) int {
 		return 0
 	case !ok:
 		io.WriteString(env.Stdout, ldirectordUsage)
-		return ldirectordMisuse
+		return ldirectord.ExitUsage
 	}
 	env.Arg0 = ownPath(env.Arg0)
 	p := ldirectordProcess{
@@ -113,7 +127,7 @@ func runLdirectord(env Env, args []string) int {
 	}
 	c := ldirectord.Command{
 		Paths: p.paths, Program: env.Arg0, Words: p.words, Debug: p.load.Debug, Load: p.load,
-		Stdout: env.Stdout, Stderr: env.Stderr, Launch: p.launch,
+		Stdout: env.Stdout, Stderr: env.Stderr, Launch: p.launch, Execute: p.execute,
 	}
 	return c.Run(context.Background())
 }
@@ -168,6 +182,7 @@ func (p *ldirectordProcess) launch(_ context.Context, l ldirectord.Launch) error
 	if l.Foreground {
 		return p.serve(ldirectord.Options{
 			Instance: l.Instance, File: l.File, Load: p.load, Log: l.Log, OpenTable: p.open, Foreground: true,
+			Execute: p.execute,
 		})
 	}
 	return p.detach()
@@ -215,6 +230,26 @@ func (p *ldirectordProcess) detach() error {
 	return errors.New("daemon ended before it was ready")
 }
 
+// execute calls this program for another configuration.
+func (p *ldirectordProcess) execute(ctx context.Context, name, action string) int {
+	cmd := exec.CommandContext(ctx, "/proc/self/exe", name, action)
+	cmd.Args[0] = p.env.Arg0
+	if filepath.Base(p.env.Arg0) != "ldirectord" {
+		cmd.Args = append([]string{p.env.Arg0, "ldirectord"}, cmd.Args[1:]...)
+	}
+	if action == "status" {
+		cmd.Stdout, cmd.Stderr = p.env.Stdout, p.env.Stderr
+	}
+	cmd.WaitDelay = time.Second
+	err := cmd.Run()
+	if exit := new(exec.ExitError); errors.As(err, &exit) {
+		return exit.ExitCode()
+	} else if err != nil {
+		return 127
+	}
+	return 0
+}
+
 // daemon is the process that detach started.
 func (p *ldirectordProcess) daemon() int {
 	_ = os.Unsetenv(ldirectordReadyEnv) // not for the commands that checks run
@@ -236,8 +271,8 @@ func (p *ldirectordProcess) daemon() int {
 }
 
 func (p *ldirectordProcess) instance(ready func()) error {
-	config, _, _ := ldirectord.ParseWords(p.words)
-	in, err := p.paths.Find(config)
+	call, _ := ldirectord.ParseWords(p.words)
+	in, err := p.paths.Find(call.Config)
 	if err != nil {
 		return err
 	}
@@ -250,7 +285,7 @@ func (p *ldirectordProcess) instance(ready func()) error {
 	}
 	log := ldirectord.NewLog(in, nil, nil)
 	defer log.Close()
-	return p.serve(ldirectord.Options{Instance: in, File: f, Load: p.load, Log: log, OpenTable: p.open, Ready: ready})
+	return p.serve(ldirectord.Options{Instance: in, File: f, Load: p.load, Log: log, OpenTable: p.open, Ready: ready, Execute: p.execute})
 }
 
 // stopSignals end the service in order, as in the original.

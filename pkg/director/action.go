@@ -32,6 +32,24 @@ type ReadTable struct{}
 // the other; each Change is answered by [Changed], whatever happens.
 type Change struct{ Op ipvs.Op }
 
+// Mail asks for one mail about a server of Virtual, to those whom Virtual.Email names. What it is
+// about is in the log already.
+type Mail struct {
+	Virtual *ldirectordcf.Virtual
+	Text    string // of the log line
+	State   State  // when it happened
+}
+
+// Monitor is one line for a monitorfile, without its date and process id.
+type Monitor struct{ File, Text string }
+
+// FallbackCommand asks for one run of Virtual's fallbackcommand, without waiting for it. Those of
+// one Virtual.ID are run one after the other.
+type FallbackCommand struct {
+	Virtual *ldirectordcf.Virtual
+	Word    string // "start" when no real server is up, "stop" when one is
+}
+
 // Log is one line of ldirectord's log.
 type Log struct{ Text string }
 
@@ -45,6 +63,10 @@ func (StartCheck) isAction()  {}
 func (CancelCheck) isAction() {}
 func (ReadTable) isAction()   {}
 func (Change) isAction()      {}
+func (Mail) isAction()        {}
+func (Monitor) isAction()     {}
 func (Log) isAction()         {}
 func (Ready) isAction()       {}
 func (Stopped) isAction()     {}
+
+func (FallbackCommand) isAction() {}

@@ -20,17 +20,20 @@ type Director struct {
 	config   *ldirectordcf.Config // in force
 	virtuals []*virtual           // in file order
 	unknown  int                  // members without a verdict
+	drained  map[Server]bool
 
-	schedule schedule
-	table    *mirror
-	ready    bool // Ready was given
-	stopped  bool
+	schedule  schedule
+	table     *mirror
+	reminders reminders
+	muted     bool // changes asked for now get no lines
+	ready     bool // Ready was given
+	stopped   bool
 }
 
 // New makes a director that knows nothing yet. It is to be given a [ConfigRead] first. now is
 // the origin of its timers.
 func New(now time.Time) *Director {
-	return &Director{epoch: now, schedule: newSchedule(), table: newMirror()}
+	return &Director{epoch: now, schedule: newSchedule(), table: newMirror(), reminders: newReminders()}
 }
 
 // Step tells the director that in happened at now and returns what is to be done. Only now's
@@ -50,6 +53,10 @@ func (d *Director) Step(now time.Time, in Input) []Action {
 		d.changed(in.Err)
 	case Checked:
 		d.checked(in)
+	case Drain:
+		d.drain(in.Servers)
+	case Refresh:
+		d.table.readAt, d.table.again = d.now, d.table.reading
 	case Stop:
 		d.stop(in.Signal)
 	}
@@ -63,6 +70,9 @@ func (d *Director) Deadline() (at time.Time, ok bool) {
 		return time.Time{}, false
 	}
 	due, ok := d.schedule.due()
+	if at, waits := d.reminders.due(); waits && (!ok || at < due) {
+		due, ok = at, true
+	}
 	if !d.table.reading && (d.next != nil || d.config != nil) && (!ok || d.table.readAt < due) {
 		due, ok = d.table.readAt, true
 	}
@@ -78,6 +88,7 @@ func (d *Director) tick() {
 		d.table.reading, d.table.askedAt = true, d.now
 		d.do(ReadTable{})
 	}
+	d.remind()
 	for p := d.schedule.take(d.now); p != nil; p = d.schedule.take(d.now) {
 		first := p.members[0]
 		connect := p.beginCombined()
@@ -92,76 +103,6 @@ func (d *Director) tick() {
 }
 
 func (d *Director) do(a Action) { d.out = append(d.out, a) }
-
-// checked applies the answer to a check to all services that have the server
-// (service_set of the original).
-func (d *Director) checked(in Checked) {
-	p := d.schedule.answered(in.ID, d.now)
-	if p == nil {
-		return // of a configuration that is gone
-	}
-	defer d.settleState()
-	p.endCombined(in.Up)
-	if in.Up {
-		if p.failures > 0 {
-			d.say("Resetting soft failure count: %s (%s)", p.members[0].name, p.members[0].v.id)
-			p.failures = 0
-		}
-		for _, m := range p.members {
-			if m.health != Up {
-				d.setHealth(m, Up)
-				d.restore(m.v, "real", m.name, m.dest)
-				d.balance(m.v)
-			}
-		}
-		return
-	}
-	p.reason = in.Reason
-	if !p.watched() {
-		return
-	}
-	p.failures++
-	if in.Reason != "" {
-		d.say("Check of real server %s (%s) failed: %s", p.members[0].name, p.members[0].v.id, in.Reason)
-	}
-	for _, m := range p.members {
-		if m.health == Down {
-			continue
-		}
-		if limit := m.v.config.FailureCount; m.health == Up && p.failures < limit {
-			d.say("Soft failure real server: %s (%s) failure %d/%d", m.name, m.v.id, p.failures, limit)
-			continue
-		}
-		before := m.health
-		d.setHealth(m, Down)
-		d.remove(m, before == Unknown || d.config.Global.ReaddQuiescent)
-		d.balance(m.v)
-	}
-}
-
-// setHealth keeps the counts that depend on a member's health.
-func (d *Director) setHealth(m *member, h Health) {
-	if m.health == Unknown {
-		d.unknown--
-	}
-	if m.health == Up {
-		m.v.up--
-	}
-	m.health = h
-	if h == Unknown {
-		d.unknown++
-	}
-	if h == Up {
-		m.v.up++
-	}
-}
-
-// settleState ends a start or reload when every server has its verdict.
-func (d *Director) settleState() {
-	if d.unknown == 0 && d.stopping == "" {
-		d.state = Running
-	}
-}
 
 // adopt puts d.next in force, comparing it with the table (ld_start of the original).
 func (d *Director) adopt() {
@@ -187,9 +128,10 @@ func (d *Director) adopt() {
 	}
 	for _, v := range old {
 		if before[v.service.VIP] == v && d.table.service(v) != nil {
-			d.change(v, ipvs.DelService, ipvs.Dest{}, "Purged virtual server (start): "+v.label)
+			d.change(v, ipvs.DelService, ipvs.Dest{}, line{text: "Purged virtual server (start): " + v.label})
 		}
 	}
+	d.keepReminders()
 	d.settleState()
 }
 
@@ -205,17 +147,16 @@ func (d *Director) adoptVirtual(v, old *virtual) {
 		wanted[m.dest.Addr] = true
 		d.unknown++ // as a new member is
 		have := d.table.dest(v, m.dest.Addr)
+		d.setHealth(m, old.healthOf(m))
 		switch {
-		case v.config.CheckType == ldirectordcf.On, have != nil && have.Weight > 0:
+		case v.config.CheckType == ldirectordcf.On, m.health == Unknown && have != nil && have.Weight > 0:
 			d.setHealth(m, Up)
-		case v.config.CheckType == ldirectordcf.Off:
+		case v.config.CheckType == ldirectordcf.Off && m.health == Unknown:
 			d.setHealth(m, Down)
-		default:
-			d.setHealth(m, old.healthOf(m))
 		}
 		switch m.health {
 		case Up:
-			d.restore(v, "real", m.name, m.dest)
+			d.restore(m)
 		case Down:
 			d.remove(m, true)
 		case Unknown:
@@ -223,7 +164,7 @@ func (d *Director) adoptVirtual(v, old *virtual) {
 		}
 	}
 	for _, have := range d.table.strangers(v, wanted) {
-		d.change(v, ipvs.DelDest, have, "Purged real server (start): "+have.Addr.String()+" ("+v.label+")")
+		d.change(v, ipvs.DelDest, have, mailed("Purged real server (start): "+have.Addr.String()+" ("+v.label+")"))
 	}
 	d.balance(v)
 }
@@ -241,14 +182,14 @@ func (d *Director) stop(signal string) {
 		if !v.config.CleanStop || d.table.service(v) == nil {
 			continue
 		}
-		var lines []string
+		var lines []line
 		for _, m := range v.members {
 			if m.health == Up {
-				lines = append(lines, "Purged real server (stop): "+m.name+" ("+v.label+")")
+				lines = append(lines, mailed("Purged real server (stop): "+m.name+" ("+v.label+")"))
 			}
 		}
 		// The destinations go with their service.
-		d.change(v, ipvs.DelService, ipvs.Dest{}, append(lines, "Purged virtual server (stop): "+v.label)...)
+		d.change(v, ipvs.DelService, ipvs.Dest{}, append(lines, line{text: "Purged virtual server (stop): " + v.label})...)
 	}
 	d.say("Linux Director Daemon terminated on signal: %s", signal)
 	d.settled()

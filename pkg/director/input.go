@@ -28,7 +28,18 @@ type Checked struct {
 	ID     uint64 // of the StartCheck
 	Up     bool
 	Reason string // why it is not up; for a log line
+	// Maintenance names the file of maintenancedir that takes the server out; then nobody asked it.
+	Maintenance string
+	Monitor     string   // for the monitorfile; empty is "-"
+	Trace       []string // what was said in a failed check
 }
+
+// Drain gives the whole list of servers that are to get no new connections. They stay drained over
+// reloads. Servers that are not in the configuration count for nothing.
+type Drain struct{ Servers []Server }
+
+// Refresh asks for the table to be read now: somebody looks at its counters.
+type Refresh struct{}
 
 // Tick says that time has passed; it is due at [Director.Deadline].
 type Tick struct{}
@@ -40,5 +51,7 @@ func (ConfigRead) isInput() {}
 func (TableRead) isInput()  {}
 func (Changed) isInput()    {}
 func (Checked) isInput()    {}
+func (Drain) isInput()      {}
+func (Refresh) isInput()    {}
 func (Tick) isInput()       {}
 func (Stop) isInput()       {}

@@ -21,10 +21,10 @@ type probeKey struct {
 type probe struct {
 	key      probeKey
 	members  []*member
-	failures int    // in a row
-	reason   string // of the last failure
-	left     int    // connects until the next negotiate of checktype=N; 0 or less: negotiate
-	connect  bool   // the check under way is a connect of checktype=N
+	failures int       // in a row
+	recent   []Failure // the last ones, the latest last
+	left     int       // connects until the next negotiate of checktype=N; 0 or less: negotiate
+	connect  bool      // the check under way is a connect of checktype=N
 
 	phase    time.Duration // of its interval, so that checks spread over it
 	due      time.Duration
@@ -34,6 +34,27 @@ type probe struct {
 	checks   uint64        // answered so far
 	urgent   bool          // a member waits for its first verdict
 	fresh    bool          // made or kept by the configuration that is being put in force
+}
+
+// Failures that are kept of each server, and how long their transcripts may be.
+const (
+	keptFailures = 3
+	keptTrace    = 8 << 10
+)
+
+// note keeps a failure, for status.
+func (p *probe) note(f Failure) {
+	size := 0
+	for i, line := range f.Trace {
+		if size += len(line); size > keptTrace {
+			f.Trace = append(f.Trace[:i:i], "...")
+			break
+		}
+	}
+	if len(p.recent) == keptFailures {
+		p.recent = append(p.recent[:0], p.recent[1:]...)
+	}
+	p.recent = append(p.recent, f)
 }
 
 // watched says whether a failure would mean anything.

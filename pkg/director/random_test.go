@@ -29,7 +29,7 @@ func TestRandomDays(t *testing.T) {
 		if err := w.table.Do(context.Background(), stranger); err != nil {
 			rt.Fatal(err)
 		}
-		r := &randomDay{world: w, rt: rt, answered: map[string]bool{}}
+		r := &randomDay{world: w, rt: rt, answered: map[string]bool{}, drained: map[director.Server]bool{}}
 		r.reload()
 		for range rapid.IntRange(1, 25).Draw(rt, "events") {
 			r.happen()
@@ -38,6 +38,9 @@ func TestRandomDays(t *testing.T) {
 		w.broken, w.slow = false, 0
 		r.configure(false)
 		r.run(40 * time.Second)
+		r.expect()
+		r.tamper()
+		r.run(3 * time.Second) // the longest interval
 		r.expect()
 		w.step(director.Stop{Signal: "TERM"})
 		w.run(time.Second)
@@ -52,12 +55,13 @@ type randomDay struct {
 	rt       *rapid.T
 	config   *ldirectordcf.Config
 	answered map[string]bool // servers that have answered a check
+	drained  map[director.Server]bool
 }
 
 var randomReals = []string{"10.0.0.2:80", "10.0.0.3:80", "10.0.0.4:80"}
 
 func (r *randomDay) happen() {
-	switch rapid.SampledFrom([]string{"servers", "run", "run", "run", "reload", "tamper", "refuse", "broken", "slow"}).Draw(r.rt, "event") {
+	switch rapid.SampledFrom([]string{"servers", "run", "run", "run", "reload", "tamper", "refuse", "broken", "slow", "drain"}).Draw(r.rt, "event") {
 	case "servers":
 		r.scriptServers([]string{"up", "up", "down", "hang", "slow"})
 	case "run":
@@ -73,9 +77,25 @@ func (r *randomDay) happen() {
 		}
 	case "slow":
 		r.slow = time.Duration(rapid.SampledFrom([]int{0, 1, 30, 700}).Draw(r.rt, "slow")) * time.Millisecond
+	case "drain":
+		r.drain()
 	case "broken":
 		r.broken = rapid.Bool().Draw(r.rt, "broken")
 	}
+}
+
+func (r *randomDay) drain() {
+	clear(r.drained)
+	var servers []director.Server
+	for _, v := range []string{"tcp:10.0.0.1:80", "tcp:10.0.0.9:80"} {
+		for _, real := range randomReals {
+			if s := (director.Server{Virtual: v, Real: real}); rapid.IntRange(0, 3).Draw(r.rt, "drain "+real) == 0 {
+				servers = append(servers, s)
+				r.drained[s] = true
+			}
+		}
+	}
+	r.step(director.Drain{Servers: servers})
 }
 
 func (r *randomDay) scriptServers(states []string) {
@@ -165,9 +185,22 @@ func (r *randomDay) tamper() {
 			ops = append(ops, ipvs.Op{Kind: ipvs.DelService, Service: e.Service})
 			continue
 		}
+		if rapid.IntRange(0, 3).Draw(r.rt, "change service") == 0 {
+			e.Scheduler = "lc"
+			ops = append(ops, ipvs.Op{Kind: ipvs.EditService, Service: e.Service})
+		}
 		for _, d := range e.Dests {
-			if rapid.Bool().Draw(r.rt, "delete server") {
+			switch rapid.SampledFrom([]string{"", "delete", "weight", "method"}).Draw(r.rt, "server") {
+			case "delete":
 				ops = append(ops, ipvs.Op{Kind: ipvs.DelDest, Service: e.Service, Dest: d.Dest})
+			case "weight":
+				if d.Weight > 0 {
+					d.Weight = rapid.Int32Range(0, 3).Draw(r.rt, "weight")
+					ops = append(ops, ipvs.Op{Kind: ipvs.EditDest, Service: e.Service, Dest: d.Dest})
+				}
+			case "method":
+				d.Forward = ipvs.Masq
+				ops = append(ops, ipvs.Op{Kind: ipvs.EditDest, Service: e.Service, Dest: d.Dest})
 			}
 		}
 	}
@@ -181,7 +214,9 @@ func (r *randomDay) tamper() {
 // expect holds the table against the last file and the servers.
 func (r *randomDay) expect() {
 	have := map[ipvs.VIP]map[netip.AddrPort]ipvs.Dest{}
+	services := map[ipvs.VIP]ipvs.Service{}
 	for _, e := range r.snapshot() {
+		services[e.VIP] = e.Service
 		have[e.VIP] = map[netip.AddrPort]ipvs.Dest{}
 		for _, d := range e.Dests {
 			have[e.VIP][d.Addr] = d.Dest
@@ -196,13 +231,21 @@ func (r *randomDay) expect() {
 		if !in {
 			r.rt.Fatalf("%s is not in the table", v.ID())
 		}
+		if got := services[v.VIP]; got.Scheduler != v.Scheduler {
+			r.rt.Errorf("%s: scheduler %s", v.ID(), got.Scheduler)
+		}
 		up := 0
 		for _, real := range v.Reals {
 			d, in := dests[real.Addr]
 			switch r.servers[real.Addr.String()].state {
 			case "up":
-				up++
-				if !in || d.Weight != real.Weight {
+				weight := real.Weight
+				if r.drained[director.Server{Virtual: v.ID(), Real: real.Addr.String()}] {
+					weight = 0
+				} else {
+					up++
+				}
+				if !in || d.Weight != weight || d.Forward != ipvs.Route {
 					r.rt.Errorf("%s: %v is up, and in the table as %+v (%v)", v.ID(), real.Addr, d, in)
 				}
 			default: // quiescent: with weight 0, or not at all if it was deleted by hand

@@ -22,8 +22,8 @@ import (
 // whose answers are scripted, on a clock of its own. The commands:
 //
 //	config             the input is a ldirectord.cf; the first one starts, another one reloads
-//	servers            A:P=up|down|hang|slow ...; those not named are down. In the input, one a line
-//	                   A:P=down REASON
+//	servers            A:P=up|down|hang|slow|maintenance ...; those not named are down. In the input,
+//	                   one a line, A:P=down REASON
 //	ipvsadm            the input is ipvsadm commands of somebody else
 //	refuse             OP=TEXT: the table refuses operations whose name begins with OP; without
 //	                   arguments no longer
@@ -31,6 +31,7 @@ import (
 //	run D [checks]     lets time pass; checks shows their starts too
 //	table              what ipvsadm -Sn would say
 //	status             the director's Status
+//	drain              VID,A:P ...: these are drained from now on, all others are not
 //	stop [SIGNAL]      asks for the end
 //
 // The output is the log with the seconds since the start, and what "table" says after each
@@ -131,6 +132,13 @@ func (w *world) command(t *testing.T, c *datadriven.TestData) string {
 			t.Fatal(err)
 		}
 		w.run(d)
+	case "drain":
+		var servers []director.Server
+		for _, a := range c.CmdArgs {
+			v, r, _ := strings.Cut(a.Key, ",")
+			servers = append(servers, director.Server{Virtual: v, Real: r})
+		}
+		w.step(director.Drain{Servers: servers})
 	case "table":
 		return w.rulesText()
 	case "status":
@@ -206,6 +214,9 @@ func (w *world) status() string {
 				checked = w.since(r.Checked)
 			}
 			fmt.Fprintf(&b, "  %s %s failures=%d checked=%s %s\n", r.Addr, r.Health, r.Failures, checked, r.Reason)
+			if r.Drained {
+				fmt.Fprintf(&b, "    drained, weight %d\n", r.Weight)
+			}
 		}
 	}
 	return b.String()
@@ -259,6 +270,12 @@ func (w *world) step(in director.Input) {
 			switch a := a.(type) {
 			case director.Log:
 				fmt.Fprintf(&w.out, "%s %s\n", w.since(w.now), a.Text)
+			case director.Mail:
+				fmt.Fprintf(&w.out, "%s [mail to %s, %v: %s]\n", w.since(w.now), a.Virtual.Email.To, a.State, a.Text)
+			case director.Monitor:
+				fmt.Fprintf(&w.out, "%s [%s: %s]\n", w.since(w.now), a.File, a.Text)
+			case director.FallbackCommand:
+				fmt.Fprintf(&w.out, "%s [%s %s %s]\n", w.since(w.now), a.Virtual.FallbackCommand, a.Word, a.Virtual.ID())
 			case director.Ready:
 				fmt.Fprintf(&w.out, "%s [ready]\n", w.since(w.now))
 			case director.Stopped:
@@ -319,6 +336,9 @@ func (w *world) startCheck(a director.StartCheck) {
 		fmt.Fprintf(&w.out, "%s [check %s %s of %s, %v]\n", w.since(w.now), how, a.Real.Addr, a.Virtual.ID(), a.Timeout)
 	}
 	s := w.servers[a.Real.Addr.String()]
+	if a.Virtual.CheckType == ldirectordcf.On && s.state != "maintenance" {
+		s.state = "up"
+	}
 	x := answer{w.now.Add(time.Millisecond), director.Checked{ID: a.ID, Reason: s.reason}}
 	switch s.state {
 	case "up":
@@ -326,6 +346,8 @@ func (w *world) startCheck(a director.StartCheck) {
 	case "slow":
 		x.in.Up = true
 		x.at = w.now.Add(slowAnswer)
+	case "maintenance":
+		x.in.Maintenance = s.reason
 	case "hang":
 		x.at = w.now.Add(a.Timeout)
 		x.in.Reason = "timeout"

@@ -1,11 +1,15 @@
 package director
 
-import "time"
+import (
+	"fmt"
+	"slices"
+	"time"
+)
 
 // Status is a copy of what a director knows.
 type Status struct {
-	State    State
-	Virtuals []VirtualStatus // in file order
+	State    State           `json:"state"`
+	Virtuals []VirtualStatus `json:"virtuals"` // in file order
 }
 
 // State is what the director is doing, by the words of emailalertstatus.
@@ -19,27 +23,54 @@ const (
 	Stopping
 )
 
+var stateNames = [...]string{"starting", "running", "reloading", "stopping"}
+
 // String is the word that the original uses in mails.
-func (s State) String() string {
-	return [...]string{"starting", "running", "reloading", "stopping"}[s]
+func (s State) String() string { return stateNames[s] }
+
+// MarshalText is String.
+func (s State) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
+
+// UnmarshalText reads what String says.
+func (s *State) UnmarshalText(text []byte) error {
+	i := slices.Index(stateNames[:], string(text))
+	if i < 0 {
+		return fmt.Errorf("unknown state %q", text)
+	}
+	*s = State(i)
+	return nil
 }
 
 // VirtualStatus is one virtual service.
 type VirtualStatus struct {
-	ID       string // "tcp:10.0.0.1:80"
-	Reals    []RealStatus
-	Fallback bool   // the fallback server is in the table
-	Repairs  uint64 // entries that vanished from the table and were put back
-	Error    string // why the table refused the last change; empty after one that was carried out
+	ID       string       `json:"id"` // "tcp:10.0.0.1:80"
+	Reals    []RealStatus `json:"reals"`
+	Fallback bool         `json:"fallback"` // the fallback server is in the table
+	Repairs  uint64       `json:"repairs"`  // entries that somebody else had deleted or changed and that were set right
+	Error    string       `json:"error"`    // why the table refused the last change; empty when all is as it should be
 }
 
 // RealStatus is one real server of a virtual service.
 type RealStatus struct {
-	Addr     string // "10.0.0.2:80", as configured
-	Health   Health
-	Failures int       // in a row
-	Checked  time.Time // when the last check was answered; zero if none was
-	Reason   string    // of the last failed check
+	Addr     string    `json:"addr"` // "10.0.0.2:80", as configured
+	Health   Health    `json:"health"`
+	Drained  bool      `json:"drained"`  // by ldirectord drain
+	InTable  bool      `json:"in_table"` // as last read or changed
+	Weight   int32     `json:"weight"`   // in the table
+	Active   uint32    `json:"active"`   // connections when the table was last read
+	Inactive uint32    `json:"inactive"`
+	Failures int       `json:"failures"` // in a row
+	Checks   uint64    `json:"checks"`   // answered since the configuration first had this check
+	Checked  time.Time `json:"checked"`  // when the last check was answered; zero if none was
+	Reason   string    `json:"reason"`   // of the last failed check
+	Recent   []Failure `json:"recent"`   // the last failed checks, the latest last
+}
+
+// Failure is a check that failed.
+type Failure struct {
+	At     time.Time `json:"at"`
+	Reason string    `json:"reason"`
+	Trace  []string  `json:"trace"` // what was sent and what came back, a line each
 }
 
 // Status returns a copy of the director's state.
@@ -48,11 +79,17 @@ func (d *Director) Status() Status {
 	for _, v := range d.virtuals {
 		vs := VirtualStatus{ID: v.id, Fallback: d.fallbackIn(v), Repairs: v.repairs, Error: v.refused}
 		for _, m := range v.members {
-			r := RealStatus{Addr: m.name, Health: m.health}
-			if m.probe != nil {
-				r.Failures, r.Reason = m.probe.failures, m.probe.reason
-				if m.probe.checks > 0 {
-					r.Checked = d.epoch.Add(m.probe.answered)
+			r := RealStatus{Addr: m.name, Health: m.health, Drained: m.drained}
+			if have := d.table.entry(v, m.dest.Addr); have != nil {
+				r.InTable, r.Weight, r.Active, r.Inactive = true, have.Weight, have.ActiveConns, have.InactConns
+			}
+			if p := m.probe; p != nil {
+				r.Failures, r.Checks, r.Recent = p.failures, p.checks, slices.Clone(p.recent)
+				if n := len(p.recent); n > 0 {
+					r.Reason = p.recent[n-1].Reason
+				}
+				if p.checks > 0 {
+					r.Checked = d.epoch.Add(p.answered)
 				}
 			}
 			vs.Reals = append(vs.Reals, r)

@@ -18,6 +18,7 @@ type mirror struct {
 	reading    bool          // a ReadTable has no answer yet
 	askedAt    time.Duration // when it was asked for
 	readAt     time.Duration // when the next one is due
+	again      bool          // at once after that which is under way
 	retry      time.Duration // how long to wait after the next refusal
 	unreadable string        // why the last reading failed
 }
@@ -25,11 +26,18 @@ type mirror struct {
 // change is one operation without an answer.
 type change struct {
 	v     *virtual
+	m     *member // whose reminders depend on it; nil for other changes
+	state State   // when it was asked for
 	op    ipvs.Op
 	tries int      // so far, at a stop
-	done  []string // lines to log when it was carried out
-	then  []string // lines to log after it in any case, to keep their order
+	done  []line   // to log when it was carried out
+	then  []Action // to do after it in any case: lines whose order counts
 }
+
+// line is a log line, and what the mail about the same says, if there is to be one.
+type line struct{ text, subject string }
+
+func mailed(text string) line { return line{text, text} }
 
 // How soon a refused change is tried again: at once, then after the first of these, doubling up
 // to the last, or checkinterval if that is less.
@@ -41,8 +49,12 @@ const (
 // At a stop a refused change is tried this often, and then left.
 const stopTries = 3
 
-// A table that takes long to read is read less often: at most this part of the time.
-const readShare = 10
+// A table that takes long to read is read less often: for a tenth of the time, but no less often
+// than every 10 s or checkinterval.
+const (
+	readShare = 10
+	readMost  = 10 * time.Second
+)
 
 func newMirror() *mirror { return &mirror{entries: map[ipvs.VIP]*ipvs.Entry{}} }
 
@@ -56,9 +68,17 @@ func (t *mirror) service(v *virtual) *ipvs.Service {
 
 // dest is the destination of v with that address, or nil.
 func (t *mirror) dest(v *virtual, a netip.AddrPort) *ipvs.Dest {
+	if e := t.entry(v, a); e != nil {
+		return &e.Dest
+	}
+	return nil
+}
+
+// entry is dest with what the table counts for it.
+func (t *mirror) entry(v *virtual, a netip.AddrPort) *ipvs.DestEntry {
 	if e := t.entries[v.service.VIP]; e != nil {
 		if i := destIndex(e, a); i >= 0 {
-			return &e.Dests[i].Dest
+			return &e.Dests[i]
 		}
 	}
 	return nil
@@ -121,21 +141,39 @@ func (t *mirror) apply(op ipvs.Op) {
 }
 
 // change asks for an operation on v's entry; lines are logged when it has been carried out.
-func (d *Director) change(v *virtual, kind ipvs.OpKind, dest ipvs.Dest, lines ...string) {
-	op := ipvs.Op{Kind: kind, Service: v.service, Dest: dest}
-	d.table.apply(op)
-	d.table.pending = append(d.table.pending, change{v: v, op: op, done: lines})
-	d.do(Change{Op: op})
+func (d *Director) change(v *virtual, kind ipvs.OpKind, dest ipvs.Dest, lines ...line) {
+	d.ask(change{v: v, op: ipvs.Op{Kind: kind, Service: v.service, Dest: dest}, done: lines})
+}
+
+// changeMember is change for a real server, whose reminders depend on it.
+func (d *Director) changeMember(m *member, kind ipvs.OpKind, dest ipvs.Dest, lines ...line) {
+	d.ask(change{v: m.v, m: m, op: ipvs.Op{Kind: kind, Service: m.v.service, Dest: dest}, done: lines})
+}
+
+func (d *Director) ask(c change) {
+	c.state = d.state
+	if d.muted {
+		c.done = nil
+	}
+	d.table.apply(c.op)
+	d.table.pending = append(d.table.pending, c)
+	d.do(Change{Op: c.op})
 }
 
 // say logs a line, after those of the changes that were asked for before.
 func (d *Director) say(format string, args ...any) {
-	text := fmt.Sprintf(format, args...)
+	if !d.muted {
+		d.afterwards(Log{Text: fmt.Sprintf(format, args...)})
+	}
+}
+
+// afterwards does something when the changes asked for before have been answered.
+func (d *Director) afterwards(a Action) {
 	if n := len(d.table.pending); n > 0 {
-		d.table.pending[n-1].then = append(d.table.pending[n-1].then, text)
+		d.table.pending[n-1].then = append(d.table.pending[n-1].then, a)
 		return
 	}
-	d.do(Log{Text: text})
+	d.do(a)
 }
 
 // changed takes the answer to the oldest change.
@@ -149,9 +187,7 @@ func (d *Director) changed(err error) {
 	switch {
 	case err == nil:
 		c.v.refused, c.v.stale = "", false
-		for _, line := range c.done {
-			d.do(Log{Text: line})
-		}
+		d.carriedOut(c)
 	case d.doneAlready(c.op, err):
 		t.apply(ipvs.Op{Kind: ipvs.DelDest, Service: c.op.Service, Dest: c.op.Dest})
 	case d.stopping != "" && c.tries+1 < stopTries:
@@ -162,10 +198,45 @@ func (d *Director) changed(err error) {
 	default:
 		d.refused(c.v, err)
 	}
-	for _, line := range c.then {
-		d.do(Log{Text: line})
-	}
+	d.out = append(d.out, c.then...)
 	d.settled()
+}
+
+// carriedOut tells of a change that the table has taken.
+func (d *Director) carriedOut(c change) {
+	for _, l := range c.done {
+		d.do(Log{Text: l.text})
+		if l.subject != "" {
+			d.alert(c.v, l.subject, c.state, d.do)
+		}
+	}
+	m := d.current(c.m)
+	switch {
+	case m == nil:
+	case m.health == Down:
+		d.startReminder(m)
+	default:
+		d.stopReminder(m)
+	}
+}
+
+// current is what the configuration in force has in the place of m, or nil.
+func (d *Director) current(m *member) *member {
+	if m == nil {
+		return nil
+	}
+	for _, v := range d.virtuals {
+		if v == m.v {
+			return m
+		}
+		if v.service.VIP == m.v.service.VIP {
+			i := slices.IndexFunc(v.members, func(o *member) bool { return o.dest.Addr == m.dest.Addr })
+			if i >= 0 {
+				return v.members[i]
+			}
+		}
+	}
+	return nil
 }
 
 // doneAlready says whether a refusal means that somebody else was quicker and it is as it should
@@ -238,7 +309,8 @@ func (d *Director) tableRead(in TableRead) {
 		return
 	}
 	t.unreadable = ""
-	t.readAt = d.now + max(d.interval(), readShare*(d.now-t.askedAt))
+	defer d.readAgain()
+	t.readAt = d.now + max(d.interval(), min(readShare*(d.now-t.askedAt), readMost))
 	t.read(in.Entries)
 	if d.next != nil {
 		d.adopt()
@@ -248,6 +320,13 @@ func (d *Director) tableRead(in TableRead) {
 		}
 	}
 	d.settled()
+}
+
+// readAgain has the table read once more if somebody asked for it meanwhile.
+func (d *Director) readAgain() {
+	if d.table.again {
+		d.table.again, d.table.readAt = false, d.now
+	}
 }
 
 // interval is how often the table is looked at.

@@ -22,6 +22,8 @@ type checks struct {
 	group   *sync.WaitGroup
 	answers chan checked
 
+	maintenance *maintenance // nil finds nothing
+
 	limit   int // of checks at a time: one takes up to two descriptors
 	running int
 	cancels map[uint64]context.CancelFunc // of those under way that somebody waits for
@@ -31,8 +33,9 @@ type checks struct {
 
 // checked is the answer to a check.
 type checked struct {
-	id     uint64
-	result check.Result
+	id          uint64
+	result      check.Result
+	maintenance string // the file that takes the server out; then there is no result
 }
 
 // Descriptors that checks leave to others.
@@ -64,20 +67,36 @@ func (c *checks) start(a director.StartCheck) {
 	c.log.Debugf(2, "Checking %s: real server=%s (virtual=%s)", checkName(a), a.Real.ID, a.Virtual.ID())
 	ctx, cancel := context.WithTimeout(c.ctx, a.Timeout)
 	c.cancels[a.ID] = cancel
-	checker := c.checker(spec.Service)
+	checker, maintenance := c.checker(spec.Service), c.maintenance
 	c.group.Go(func() {
 		defer cancel()
+		if file := maintenance.file(a.Real.Addr); file != "" {
+			c.log.Debugf(2, "Server maintenance: Found file %s", file)
+			c.answer(checked{id: a.ID, maintenance: file})
+			return
+		}
 		r := c.guard(ctx, checker, spec)
 		word := "Disabled real"
 		if r.Up {
 			word = "Enabled  real"
 		}
 		c.log.Debugf(2, "%s server=%s (virtual=%s) %s", word, a.Real.ID, a.Virtual.ID(), r.Reason)
-		select {
-		case c.answers <- checked{a.ID, r}:
-		case <-c.ctx.Done():
-		}
+		c.answer(checked{id: a.ID, result: r})
 	})
+}
+
+func (c *checks) answer(a checked) {
+	select {
+	case c.answers <- a:
+	case <-c.ctx.Done():
+	}
+}
+
+// input is the answer as the director wants it.
+func (c checked) input() director.Checked {
+	return director.Checked{
+		ID: c.id, Up: c.result.Up, Reason: c.result.Reason, Maintenance: c.maintenance, Monitor: c.result.Monitor, Trace: c.result.Trace,
+	}
 }
 
 // guard keeps a checker's panic in; it counts as a failed check, and is logged once a service.

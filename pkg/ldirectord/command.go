@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"slices"
 	"strings"
 	"time"
 )
@@ -24,6 +23,8 @@ type Command struct {
 	// Launch brings an instance up and returns when it runs, or, in the foreground, when it
 	// has ended.
 	Launch func(ctx context.Context, l Launch) error
+	// Execute carries out an action of another configuration (execute=) and returns its exit status.
+	Execute func(ctx context.Context, name, action string) int
 	// Local, if not nil, says that instances are to run in this process, and returns that which
 	// does, or nil. supervised=yes then means nothing.
 	Local func(in Instance) *Server
@@ -37,8 +38,8 @@ type Launch struct {
 	Foreground bool // -d or supervised=yes
 }
 
-// Actions are the words that Command understands.
-var Actions = []string{"start", "stop", "restart", "try-restart", "reload", "force-reload", "status"}
+// ExitUsage is the exit status of a call that cannot be understood, as Perl's pod2usage(-1) has it.
+const ExitUsage = 255
 
 // Exit statuses of the original.
 const (
@@ -53,32 +54,25 @@ const (
 // How long stop waits for the instance to have cleaned the table. The original does not wait.
 const stopLimit = 10 * time.Second
 
-// ParseWords splits the words of a call into configuration and action, as the original does:
-// one word is the action, of several the first two count. ok is false if there is no action.
-func ParseWords(words []string) (config, action string, ok bool) {
-	switch len(words) {
-	case 0:
-		return "", "", false
-	case 1:
-		action = words[0]
-	default:
-		config, action = words[0], words[1]
-	}
-	return config, action, slices.Contains(Actions, action)
-}
-
 // Run carries the call out and returns its exit status. The words must be good for ParseWords.
 func (c *Command) Run(ctx context.Context) int {
-	config, action, ok := ParseWords(c.Words)
+	call, ok := ParseWords(c.Words)
 	if !ok {
-		return exitFailed
+		return ExitUsage
 	}
-	in, err := c.Paths.Find(config)
+	action := call.Action
+	if action == "configtest" {
+		return c.configtest(ctx, call.Config)
+	}
+	in, err := c.Paths.Find(call.Config)
+	if action == "drain" || action == "undrain" {
+		return c.drain(ctx, call, in)
+	}
 	if s := c.local(in); s != nil && (action == "stop" || action == "status") {
 		// Its own file is known already, and need not be read for this.
 		if pid, stale := in.Running(); pid != 0 {
 			s.o.Log.Print(c.invoked())
-			return c.act(ctx, action, s.o.Instance, pid, stale, s.o.Log)
+			return c.act(ctx, call, target{s.o.Instance, s.file(ctx), pid, stale, s.o.Log})
 		}
 	}
 	if err != nil {
@@ -101,7 +95,7 @@ func (c *Command) Run(ctx context.Context) int {
 	}
 	log.Print(c.invoked())
 	pid, stale := in.Running()
-	status := c.act(ctx, action, in, pid, stale, log)
+	status := c.act(ctx, call, target{in, f, pid, stale, log})
 	if status == exitLaunch {
 		return c.launch(ctx, in, f, log)
 	}
@@ -146,17 +140,26 @@ func (c *Command) withoutConfig(ctx context.Context, in Instance, action string,
 	return exitFailed
 }
 
-// act does what is to be done about an instance that runs as pid, or does not (0). It returns
-// exitLaunch if one is to be brought up.
-func (c *Command) act(ctx context.Context, action string, in Instance, pid int, stale bool, log *Log) int {
-	switch action {
+// target is what a call is about.
+type target struct {
+	Instance
+	file  File
+	pid   int // of the process that it runs in, or 0
+	stale bool
+	log   *Log
+}
+
+// act does what a call asks for. It returns exitLaunch if an instance is to be brought up.
+func (c *Command) act(ctx context.Context, call Call, t target) int {
+	in, pid := t.Instance, t.pid
+	switch action := call.Action; action {
 	case "status":
-		return c.status(in, pid, stale, log)
+		return c.status(ctx, call, t)
 	case "stop":
 		return c.stop(ctx, in)
 	case "reload", "force-reload":
 		if pid == 0 {
-			log.Printf("ldirectord is stopped for %s", in.Config)
+			t.log.Printf("ldirectord is stopped for %s", in.Config)
 			return exitFailed
 		}
 		if err := c.reload(ctx, in); err != nil {
@@ -204,25 +207,6 @@ func (c *Command) launch(ctx context.Context, in Instance, f File, log *Log) int
 func (c *Command) failed(err error) int {
 	fmt.Fprintln(c.Stderr, err)
 	return exitFailed
-}
-
-func (c *Command) status(in Instance, pid int, stale bool, log *Log) int {
-	if pid != 0 {
-		text := fmt.Sprintf("ldirectord for %s is running with pid: %d", in.Config, pid)
-		fmt.Fprintln(c.Stderr, text)
-		log.Print(text)
-		log.Print("Exiting from ldirectord status")
-		return exitOK
-	}
-	status := exitStopped
-	if stale {
-		text := fmt.Sprintf("ldirectord stale pid file %s for %s", in.PIDFile, in.Config)
-		fmt.Fprintln(c.Stderr, text)
-		log.Print(text)
-		status = exitFailed
-	}
-	fmt.Fprintf(c.Stdout, "ldirectord is stopped for %s\n", in.Config)
-	return status
 }
 
 // stop asks the instance to end and waits a while until it has.

@@ -296,17 +296,17 @@ func TestStopTellsAnOriginal(t *testing.T) {
 func TestBadRequests(t *testing.T) {
 	b := newBench(t, twoReals)
 	b.running()
-	if err := b.in.ask("explode"); err == nil || !strings.Contains(err.Error(), `unknown request "explode"`) {
+	if err := b.in.ask("explode", nil, nil); err == nil || !strings.Contains(err.Error(), `unknown request "explode"`) {
 		t.Errorf("ask: %v", err)
 	}
-	if err := b.in.ask(strings.Repeat("x", 10000)); err == nil {
+	if err := b.in.ask(strings.Repeat("x", 1<<20), nil, nil); err == nil {
 		t.Error("a long request was answered")
 	}
-	if err := b.in.ask("status"); err != nil {
+	if err := b.in.ask("status", nil, nil); err != nil {
 		t.Errorf("ask: %v", err)
 	}
 	b.stop()
-	if err := b.in.ask("status"); err == nil {
+	if err := b.in.ask("status", nil, nil); err == nil {
 		t.Error("a stopped server answers")
 	}
 }

@@ -3,8 +3,10 @@ package ldirectord
 import (
 	"bufio"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"strings"
@@ -15,20 +17,21 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The control socket takes one line a connection, "stop", "reload" or "status", and answers
-// with one: "ok PID" or "error TEXT".
+// The control socket takes one line a connection: "stop", "reload", "status" (which has a report
+// follow), "look" (the same after the table was read anew), or "drain" and a DrainRequest. The
+// answer is a line "ok PID" and perhaps JSON, or a line "error TEXT".
 const (
-	controlLimit = 2 * time.Second // for one conversation
-	controlLine  = 64              // bytes of a request
+	controlLimit = 5 * time.Second // for one conversation
+	controlLine  = 16 << 10        // bytes of a request
 )
 
 // control serves the socket until ctx ends.
 type control struct {
 	listener net.Listener
-	handle   func(verb string) error
+	handle   func(verb, argument string) (any, error)
 }
 
-func listenControl(path string, handle func(verb string) error) (*control, error) {
+func listenControl(path string, handle func(verb, argument string) (any, error)) (*control, error) {
 	_ = os.Remove(path) // left by an instance that was killed: the pid file's lock is ours
 	l, err := net.Listen("unix", path)
 	if err != nil {
@@ -56,41 +59,92 @@ func (c *control) run(ctx context.Context) {
 			time.Sleep(100 * time.Millisecond) // out of descriptors
 			continue
 		}
-		talks.Go(func() {
-			defer conn.Close()
-			_ = conn.SetDeadline(time.Now().Add(controlLimit))
-			line, err := bufio.NewReaderSize(conn, controlLine).ReadSlice('\n')
-			if err != nil {
-				return
-			}
-			reply := fmt.Sprintf("ok %d\n", os.Getpid())
-			if err := c.handle(strings.TrimSpace(string(line))); err != nil {
-				reply = "error " + err.Error() + "\n"
-			}
-			_, _ = conn.Write([]byte(reply)) // an asker who has gone has his reasons
-		})
+		talks.Go(func() { c.talk(conn) })
 	}
 }
 
-// ask sends a request to the running instance.
-func (in Instance) ask(verb string) error {
+func (c *control) talk(conn net.Conn) {
+	defer conn.Close()
+	_ = conn.SetDeadline(time.Now().Add(controlLimit)) // of an open socket: cannot fail
+	line, err := bufio.NewReaderSize(conn, controlLine).ReadSlice('\n')
+	if err != nil {
+		return
+	}
+	verb, argument, _ := strings.Cut(strings.TrimSpace(string(line)), " ")
+	body, err := c.handle(verb, argument)
+	reply := fmt.Appendf(nil, "ok %d\n", os.Getpid())
+	if err == nil && body != nil {
+		var text []byte
+		text, err = json.Marshal(body)
+		reply = append(append(reply, text...), '\n')
+	}
+	if err != nil {
+		reply = []byte("error " + oneLine(err.Error()) + "\n")
+	}
+	_, _ = conn.Write(reply) // an asker who has gone has his reasons
+}
+
+// refusal is what the running instance has against a request.
+type refusal struct{ text string }
+
+// Error is its words.
+func (r *refusal) Error() string { return r.text }
+
+// ask sends a request to the running instance. argument and answer may be nil.
+func (in Instance) ask(verb string, argument, answer any) error {
+	failed := func(err error) error { return fmt.Errorf("ask %s: %w", in.Socket, err) }
+	if argument != nil {
+		text, err := json.Marshal(argument)
+		if err != nil {
+			return failed(err)
+		}
+		verb += " " + string(text)
+	}
 	conn, err := net.DialTimeout("unix", in.Socket, controlLimit)
 	if err != nil {
-		return fmt.Errorf("ask %s: %w", in.Socket, err)
+		return failed(err)
 	}
 	defer conn.Close()
-	_ = conn.SetDeadline(time.Now().Add(controlLimit))
+	_ = conn.SetDeadline(time.Now().Add(controlLimit)) // of an open socket: cannot fail
 	if _, err := fmt.Fprintln(conn, verb); err != nil {
-		return fmt.Errorf("ask %s: %w", in.Socket, err)
+		return failed(err)
 	}
-	reply, err := bufio.NewReader(conn).ReadString('\n')
+	r := bufio.NewReader(conn)
+	reply, err := r.ReadString('\n')
 	if err != nil {
-		return fmt.Errorf("ask %s: %w", in.Socket, err)
+		return failed(err)
 	}
 	if text, bad := strings.CutPrefix(reply, "error "); bad {
-		return fmt.Errorf("ask %s: %s", in.Socket, strings.TrimSpace(text))
+		return &refusal{strings.TrimSpace(text)}
+	}
+	if answer == nil {
+		return nil
+	}
+	if err := json.NewDecoder(r).Decode(answer); err != nil {
+		if errors.Is(err, io.EOF) {
+			err = errors.New("it is an older ldirectord, which cannot do that")
+		}
+		return failed(err)
 	}
 	return nil
+}
+
+// Report asks the running instance for its state. With look the table is read for it first.
+func (in Instance) Report(look bool) (Report, error) {
+	verb := "status"
+	if look {
+		verb = "look"
+	}
+	var r Report
+	err := in.ask(verb, nil, &r)
+	return r, err
+}
+
+// Drain has the running instance drain real servers, or give them back.
+func (in Instance) Drain(r DrainRequest) (Drained, error) {
+	var d Drained
+	err := in.ask("drain", r, &d)
+	return d, err
 }
 
 // Stop asks the running instance to end, as TERM does, without waiting for it. The process it
@@ -107,7 +161,7 @@ func (in Instance) tell(verb string, signal syscall.Signal) error {
 	if pid == 0 {
 		return nil
 	}
-	err := in.ask(verb)
+	err := in.ask(verb, nil, nil)
 	if err == nil {
 		return nil
 	}

@@ -13,6 +13,7 @@ const Version = "v1.186-ha"
 type Paths struct {
 	HaDir   string // /etc/ha.d
 	Run     string // /var/run
+	Lib     string // /var/lib/ldirectord: what is to survive a restart
 	LogFile string // /var/log/ldirectord.log: where lines go before a configuration is read
 }
 
@@ -21,6 +22,7 @@ func PathsUnder(root string) Paths {
 	return Paths{
 		HaDir:   filepath.Join(root, "etc/ha.d"),
 		Run:     filepath.Join(root, "var/run"),
+		Lib:     filepath.Join(root, "var/lib/ldirectord"),
 		LogFile: filepath.Join(root, "var/log/ldirectord.log"),
 	}
 }
@@ -35,6 +37,7 @@ type Instance struct {
 	Name    string
 	PIDFile string // Run/ldirectord.NAME.pid
 	Socket  string // Run/ldirectord.NAME.sock
+	Drained string // Lib/NAME.drained: real servers that are drained
 	LogFile string // used until a configuration names one
 }
 
@@ -55,6 +58,7 @@ func (p Paths) Find(name string) (Instance, error) {
 		in.Name = filepath.Base(name)
 	}
 	in.PIDFile = filepath.Join(p.Run, "ldirectord."+in.Name+".pid")
+	in.Drained = filepath.Join(p.Lib, in.Name+".drained")
 	in.Socket = filepath.Join(p.Run, "ldirectord."+in.Name+".sock")
 	for _, path := range []string{p.HaDir + "/" + name, p.HaDir + "/conf/" + name, name} {
 		info, err := os.Stat(path)

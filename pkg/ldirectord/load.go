@@ -3,12 +3,17 @@ package ldirectord
 import (
 	"context"
 	"crypto/md5"
+	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"strings"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/systole-ha/systole/pkg/config/ldirectordcf"
 	"github.com/systole-ha/systole/pkg/diag"
@@ -20,6 +25,7 @@ type File struct {
 	Config   *ldirectordcf.Config // never nil; fit for use if Err is nil
 	Err      error                // why the file cannot be used: *ConfigError
 	Warnings []string             // lines in the original's form
+	Problems diag.List            // all of it, in ours
 	stamp    stamp
 }
 
@@ -42,6 +48,7 @@ type stamp struct {
 // LoadOptions are the circumstances of reading a configuration.
 type LoadOptions struct {
 	Debug    bool                // ldirectord -d: the log file is not tested
+	Test     bool                // no file is made only to see whether it can be
 	Getenv   func(string) string // nil: os.Getenv
 	Resolver *net.Resolver       // nil: the system's
 }
@@ -64,21 +71,21 @@ func Load(ctx context.Context, in Instance, o LoadOptions) File {
 		f.stamp.mtime = info.ModTime().UnixNano()
 	}
 	config, problems := ldirectordcf.Parse(in.Config, text, o.Parser(ctx))
-	f.Config = config
-	var errors []string
+	f.Config, f.Problems = config, problems
+	var lines []string
 	for _, p := range problems {
 		line := original(p, pid, in.Config)
 		if p.Sev == diag.Warning {
 			f.Warnings = append(f.Warnings, line)
 			continue
 		}
-		errors = append(errors, line)
+		lines = append(lines, line)
 		if own := p.String(); !strings.HasSuffix(own, p.Wire) || p.Want != "" {
-			errors = append(errors, own)
+			lines = append(lines, own)
 		}
 	}
-	if len(errors) > 0 {
-		f.Err = &ConfigError{Lines: errors}
+	if len(lines) > 0 {
+		f.Err = &ConfigError{Lines: lines}
 	}
 	return f
 }
@@ -100,6 +107,18 @@ func original(p diag.Problem, pid int, file string) string {
 		return fmt.Sprintf("%s [%d]: %s", kind, pid, text)
 	}
 	return fmt.Sprintf("%s [%d] reading file %s at line %d: %s", kind, pid, file, p.Pos.Line, text)
+}
+
+// wouldOpen says why a file could not be opened for append.
+func wouldOpen(path string) error {
+	err := unix.Access(path, unix.W_OK)
+	if errors.Is(err, fs.ErrNotExist) {
+		err = unix.Access(filepath.Dir(path), unix.W_OK|unix.X_OK)
+	}
+	if err != nil {
+		return &fs.PathError{Op: "open", Path: path, Err: err}
+	}
+	return nil
 }
 
 // Parser gives the parser its view of the machine.
@@ -145,6 +164,9 @@ func (o LoadOptions) Parser(ctx context.Context) ldirectordcf.Options {
 			return 0, err
 		},
 		Writable: func(path string) error {
+			if o.Test {
+				return wouldOpen(path)
+			}
 			f, err := os.OpenFile(path, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o666)
 			if err != nil {
 				return err

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"runtime/debug"
 	"sync"
 	"time"
@@ -30,17 +29,34 @@ type loop struct {
 	loader  *loader
 	checks  *checks
 
+	mailer   *mailer
+	monitors *monitorFiles
+	programs *programs
+	executed *executed
+
+	drained  drainedServers
+	loaded   time.Time // when file was put in force
+	rejected []string  // why the last one that was read was not
+	looks    []look
+	reading  bool // the table, for the director
+
+	ready   bool // the first configuration is in the table
 	changed bool // the file is being read because it changed on disk: callback= follows
 	stopped bool
 	timer   *time.Timer
 }
 
 func newLoop(s *Server, w *tableWorker, f File) *loop {
+	log := s.o.Log
+	p := newPrograms(log)
 	return &loop{
-		s: s, log: s.o.Log, director: director.New(time.Now()), file: f,
+		s: s, log: log, director: director.New(time.Now()), file: f,
 		worker: w, jobs: make(chan batch), answers: make(chan batch),
 		loader: newLoader(s.o.Instance, s.o.Load, f),
-		checks: newChecks(s.o.Checker, s.o.Log),
+		checks: newChecks(s.o.Checker, log),
+		mailer: newMailer(log), monitors: newMonitorFiles(log), programs: p,
+		drained:  drainedServers{path: s.o.Instance.Drained},
+		executed: &executed{run: s.o.Execute, own: s.o.Instance.Name, jobs: p},
 	}
 }
 
@@ -70,9 +86,17 @@ func (l *loop) serve(ctx context.Context, delay time.Duration) error {
 	}
 	helpers.Go(guarded(func() { l.worker.run(ctx, l.jobs, l.answers) }))
 	helpers.Go(guarded(func() { l.loader.run(ctx) }))
+	helpers.Go(guarded(l.mailer.run))
+	helpers.Go(guarded(func() { l.monitors.run(ctx) }))
 	l.checks.ctx, l.checks.group = ctx, &helpers
 	guarded(func() { l.run(ctx, delay) })()
 	cancel(nil)
+	grace := time.Duration(0)
+	if l.stopped {
+		grace = programGrace
+	}
+	l.mailer.finish(min(grace, mailGrace))
+	l.programs.wait(grace)
 	helpers.Wait()
 	if f := new(failure); errors.As(context.Cause(ctx), &f) {
 		return f
@@ -95,24 +119,37 @@ func (l *loop) run(ctx context.Context, delay time.Duration) {
 		case <-ctx.Done():
 			return
 		case <-begin.C:
+			if err := l.drained.load(); err != nil {
+				l.log.Print(err.Error())
+			}
 			l.adopt(l.file)
 		case c := <-l.checks.answers:
 			l.checks.ended(c.id)
-			l.step(director.Checked{ID: c.id, Up: c.result.Up, Reason: c.result.Reason})
+			l.step(c.input())
 		case b := <-l.answers:
-			for _, in := range b.answers {
-				l.step(in)
-			}
+			l.answered(b.answers)
 		case jobs <- l.backlog:
 			l.backlog = batch{}
 		case f := <-l.loader.files:
-			l.loaded(f)
+			l.read(f)
 		case text := <-l.loader.changes:
 			l.fileChanged(text)
 		case f := <-l.s.calls:
 			f(l)
 		case <-l.timer.C:
 			l.step(director.Tick{})
+		}
+	}
+}
+
+// answered takes what the table said.
+func (l *loop) answered(answers []director.Input) {
+	for _, in := range answers {
+		_, read := in.(director.TableRead)
+		l.reading = l.reading && !read
+		l.step(in)
+		if read {
+			l.looked()
 		}
 	}
 }
@@ -131,12 +168,20 @@ func (l *loop) step(in director.Input) {
 			l.backlog.actions = append(l.backlog.actions, a)
 			l.log.Debugf(2, "Running %s", a.Op)
 		case director.ReadTable:
+			l.reading = true
 			l.backlog.actions = append(l.backlog.actions, a)
+		case director.Mail:
+			l.mailer.post(a)
+		case director.Monitor:
+			l.monitors.write(a)
+		case director.FallbackCommand:
+			l.programs.fallbackCommand(a)
 		case director.Ready:
 			if !l.s.ready && l.s.o.Ready != nil {
 				l.s.o.Ready()
 			}
-			l.s.ready = true
+			l.s.ready, l.ready = true, true
+			l.executed.use(l.file.Config.Global.Execute)
 		case director.Stopped:
 			l.stopped = true
 		}
@@ -151,11 +196,41 @@ func (l *loop) step(in director.Input) {
 // stop begins the orderly end.
 func (l *loop) stop(signal string) {
 	l.s.stopping = true
+	l.executed.stop()
 	l.step(director.Stop{Signal: signal})
 }
 
-// loaded puts a file that was read again in force, or says why not.
-func (l *loop) loaded(f File) {
+// look is somebody who waits for the table to be read.
+type look struct {
+	reads int // that are to end first
+	done  chan struct{}
+}
+
+// look has the table read, and then closes done.
+func (l *loop) look(done chan struct{}) {
+	reads := 1
+	if l.reading {
+		reads = 2 // what is under way may be too old
+	}
+	l.looks = append(l.looks, look{reads, done})
+	l.step(director.Refresh{})
+}
+
+// looked tells those who wait that the table was read.
+func (l *loop) looked() {
+	kept := l.looks[:0]
+	for _, w := range l.looks {
+		if w.reads--; w.reads == 0 {
+			close(w.done)
+		} else {
+			kept = append(kept, w)
+		}
+	}
+	l.looks = kept
+}
+
+// read puts a file that was read again in force, or says why not.
+func (l *loop) read(f File) {
 	for _, w := range f.Warnings {
 		l.log.Print(w)
 	}
@@ -163,6 +238,7 @@ func (l *loop) loaded(f File) {
 		for _, line := range err.Lines {
 			l.log.Print(line)
 		}
+		l.rejected = err.Lines
 		l.log.Printf("Configuration %s not reloaded: what was in force stays in force", l.s.o.Instance.Config)
 		if l.changed {
 			l.callback()
@@ -177,8 +253,22 @@ func (l *loop) loaded(f File) {
 
 // adopt puts a configuration in force.
 func (l *loop) adopt(f File) {
-	l.file = f
+	l.file, l.loaded, l.rejected = f, time.Now(), nil
 	l.log.Use(f.Config)
+	dropped, err := l.drained.drop(f.Config)
+	if err != nil {
+		l.log.Print(err.Error())
+	}
+	for _, d := range dropped {
+		l.log.Printf("Real server %s (%s) is no longer drained: it is not in %s", d.Real, d.Virtual, f.Config.File)
+	}
+	l.step(director.Drain{Servers: l.drained.servers})
+	if dir := f.Config.Global.MaintenanceDir; l.checks.maintenance == nil || l.checks.maintenance.dir != dir {
+		l.checks.maintenance = newMaintenance(l.checks.ctx, l.checks.group, dir, l.s.o.Load.Resolver)
+	}
+	if l.ready {
+		l.executed.use(f.Config.Global.Execute)
+	}
 	for _, w := range f.Config.Pending {
 		l.log.Print(original(w, os.Getpid(), l.s.o.Instance.Config))
 	}
@@ -209,10 +299,5 @@ func (l *loop) callback() {
 	if program == "" || unix.Access(program, unix.X_OK) != nil {
 		return
 	}
-	ctx := l.checks.ctx
-	l.checks.group.Go(func() {
-		if err := exec.CommandContext(ctx, "/bin/sh", "-c", program+" "+file).Run(); err != nil && ctx.Err() == nil {
-			l.log.Printf("system(%s %s) failed: %v", program, file, err)
-		}
-	})
+	l.programs.shell("callback", program+" "+file)
 }

@@ -2,6 +2,8 @@ package ldirectord
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"sync"
@@ -22,6 +24,9 @@ type Options struct {
 	OpenTable func() (ipvs.Table, error)
 	// Checker returns the checker of a service; nil means check.For.
 	Checker func(service string) check.Checker
+	// Execute carries out "start", "stop", "reload" or "status" of another configuration (execute=)
+	// and returns the exit status. It may take its time. nil runs none.
+	Execute func(ctx context.Context, name, action string) int
 	// Foreground is -d or supervised=yes: no pid file, no control socket.
 	Foreground bool
 	// Ready, if not nil, is called once when the services are in the table.
@@ -34,6 +39,7 @@ type Server struct {
 	calls chan func(*loop) // into the owner's goroutine
 	done  chan struct{}    // closed when Run returns
 
+	began    time.Time
 	stopping bool // the owner's: an end was asked for
 	ready    bool // the owner's: Options.Ready was called
 }
@@ -60,6 +66,7 @@ const (
 // or the error that prevented the start. It may be called once.
 func (s *Server) Run(ctx context.Context) error {
 	defer close(s.done)
+	s.began = time.Now()
 	table, err := s.o.OpenTable()
 	if err != nil {
 		return fmt.Errorf("open IPVS table: %w", err)
@@ -131,6 +138,13 @@ func (s *Server) Status(ctx context.Context) (director.Status, bool) {
 	return status, ok
 }
 
+// file is the configuration in force, or that of the start.
+func (s *Server) file(ctx context.Context) File {
+	f := s.o.File
+	s.call(ctx, func(l *loop) { f = l.file })
+	return f
+}
+
 // Done is closed when Run has returned.
 func (s *Server) Done() <-chan struct{} { return s.done }
 
@@ -147,18 +161,58 @@ func (s *Server) call(ctx context.Context, f func(*loop)) bool {
 	return false
 }
 
+// Report returns what the service says of itself; false if it is not running. With look the table
+// is read for it first.
+func (s *Server) Report(ctx context.Context, look bool) (Report, bool) {
+	if look {
+		read := make(chan struct{})
+		if !s.call(ctx, func(l *loop) { l.look(read) }) {
+			return Report{}, false
+		}
+		select {
+		case <-read:
+		case <-s.done:
+		case <-ctx.Done():
+		}
+	}
+	var r Report
+	ok := s.call(ctx, func(l *loop) { r = l.report() })
+	return r, ok
+}
+
+// Drain takes new connections from real servers, or gives them back.
+func (s *Server) Drain(ctx context.Context, r DrainRequest) (d Drained, err error) {
+	if !s.call(ctx, func(l *loop) { d, err = l.drain(r) }) {
+		err = errEnding
+	}
+	return d, err
+}
+
+var errEnding = errors.New("ldirectord is ending")
+
 // command carries out what came over the control socket.
-func (s *Server) command(verb string) error {
+func (s *Server) command(verb, argument string) (any, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), controlLimit)
 	defer cancel()
 	switch verb {
-	case "status":
+	case "status", "look":
+		r, ok := s.Report(ctx, verb == "look")
+		if !ok {
+			return nil, errEnding
+		}
+		return r, nil
 	case "reload":
 		s.Reload(ctx)
 	case "stop":
 		s.call(ctx, func(l *loop) { l.stop("TERM") })
+	case "drain":
+		var r DrainRequest
+		if err := json.Unmarshal([]byte(argument), &r); err != nil {
+			return nil, fmt.Errorf("drain: %w", err)
+		}
+		return s.Drain(ctx, r)
 	default:
-		return fmt.Errorf("unknown request %q (want status, reload or stop)", verb)
+		return nil, fmt.Errorf("unknown request %q (want status, look, reload, stop or drain)", verb)
 	}
-	return nil
+	return nil, nil
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"strings"
 	"sync"
@@ -81,7 +82,7 @@ func (a *Agent) Run(ctx context.Context, c agent.Call) (agent.Result, error) {
 	var stdout, stderr bytes.Buffer
 	command := ldirectord.Command{
 		Paths: a.o.Paths, Load: a.o.Load, Program: c.Path, Words: words, Stdout: &stdout, Stderr: &stderr,
-		Launch: a.launch, Local: a.local,
+		Launch: a.launch, Local: a.local, Execute: a.execute,
 	}
 	code := command.Run(ctx)
 	c.Log.Print(stderr.String())
@@ -97,6 +98,15 @@ func (a *Agent) Run(ctx context.Context, c agent.Call) (agent.Result, error) {
 		return r, fmt.Errorf("%s %s: %s", c.Op, c.Name, strings.TrimSpace(stderr.String()))
 	}
 	return r, nil
+}
+
+// execute carries out an action of a configuration that another one names (execute=), in this process.
+func (a *Agent) execute(ctx context.Context, name, action string) int {
+	command := ldirectord.Command{
+		Paths: a.o.Paths, Load: a.o.Load, Program: "ldirectord", Words: []string{name, action}, Stdout: io.Discard, Stderr: io.Discard,
+		Launch: a.launch, Local: a.local, Execute: a.execute,
+	}
+	return command.Run(ctx)
 }
 
 // Resume starts the instances of those configuration names that ran in this very process before
@@ -142,8 +152,9 @@ func (a *Agent) launch(ctx context.Context, l ldirectord.Launch) error {
 	ready, ended := make(chan struct{}), make(chan error, 1)
 	s := ldirectord.New(ldirectord.Options{
 		Instance: l.Instance, File: l.File, Load: a.o.Load, OpenTable: a.o.OpenTable,
-		Log:   ldirectord.NewLog(l.Instance, nil, nil),
-		Ready: func() { close(ready) },
+		Log:     ldirectord.NewLog(l.Instance, nil, nil),
+		Ready:   func() { close(ready) },
+		Execute: a.execute,
 	})
 	if err := a.run(ctx, l.Instance, s, ended); err != nil {
 		return err

@@ -7,18 +7,6 @@ const connectOnly = "checked by connecting, a udp service by a ping"
 // does nothing yet, with what happens instead. When an effect is built its row goes; when the
 // table is empty the table and Config.Pending go.
 var pending = map[string]string{
-	"emailalert":       "no mail is sent",
-	"emailalertfreq":   "no mail is sent",
-	"emailalertfrom":   "no mail is sent",
-	"emailalertstatus": "no mail is sent",
-	"smtp":             "no mail is sent",
-	"servicename":      "no mail is sent",
-	"comment":          "no mail is sent",
-	"execute":          "the other configuration is not run",
-	"fallbackcommand":  "the command is not run",
-	"maintenancedir":   "the directory is not looked at",
-	"monitorfile":      "nothing is written to the file",
-
 	"service=dns":    connectOnly,
 	"service=ldap":   connectOnly,
 	"service=ldaps":  connectOnly,
