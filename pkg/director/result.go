@@ -116,10 +116,7 @@ func (d *Director) monitor(p *probe, in Checked) {
 	}
 }
 
-var (
-	monitorName   = strings.NewReplacer(`\`, "")
-	monitorEscape = strings.NewReplacer("%", "%25", "|", "%7c", "\r", "%0d", "\n", "%0a")
-)
+var monitorEscape = strings.NewReplacer("%", "%25", "|", "%7c", "\r", "%0d", "\n", "%0a")
 
 func (d *Director) monitorLine(m *member, up bool, text string) {
 	if m.v.config.MonitorFile == "" {
