@@ -45,7 +45,7 @@ func machineHost(node string) hacf.Host {
 // machine is what the files of dir are held against.
 func (in *inspector) machine(dir string) hadir.Machine {
 	scripts := []string{filepath.Join(dir, "resource.d"), in.root + "/etc/ha.d/resource.d", in.root + "/etc/init.d"}
-	agents := builtin(nil, nil, nil)
+	agents := builtin(nil, nil, nil, nil)
 	pid, _ := daemon.Running(daemon.PathsUnder(in.root + "/").PIDFile)
 	return hadir.Machine{
 		Links: links(),

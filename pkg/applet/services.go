@@ -18,8 +18,8 @@ import (
 )
 
 // builtin are the agents that run inside heartbeat, by the names of their resources.
-func builtin(ipvsadm, ldirectord, addresses agent.Agent) map[string]agent.Agent {
-	agents := map[string]agent.Agent{"ipvsadm": ipvsadm, "ldirectord": ldirectord}
+func builtin(ipvsadm, ldirectord, sync, addresses agent.Agent) map[string]agent.Agent {
+	agents := map[string]agent.Agent{"ipvsadm": ipvsadm, "ldirectord": ldirectord, syncdaemon.Name: sync}
 	for _, name := range ipaddr.Names {
 		agents[name] = addresses
 	}
@@ -50,7 +50,6 @@ func services(env Env, files *daemon.Files) func(*halog.Log) *daemon.Services {
 		}
 
 		sync := syncdaemon.New(syncdaemon.Options{OpenTable: table.open, Iface: files.FirstInterface()})
-		s.Agents[syncdaemon.Name] = sync
 		s.Run = append(s.Run, func(ctx context.Context) {
 			for _, args := range files.Arguments(syncdaemon.Name) {
 				if err := sync.StandBy(ctx, args); err != nil {
@@ -62,13 +61,13 @@ func services(env Env, files *daemon.Files) func(*halog.Log) *daemon.Services {
 		host, err := netif.Open()
 		if err != nil {
 			log.Logger("heartbeat", 0).Logf(halog.Error, "addresses: %v", err)
-			s.Agents = builtin(rules, ld, nil)
+			s.Agents = builtin(rules, ld, sync, nil)
 			maps.DeleteFunc(s.Agents, func(_ string, a agent.Agent) bool { return a == nil })
 			return s
 		}
 		announcer := announce.New(announce.Options{})
 		s.Run = append(s.Run, announcer.Run)
-		s.Agents = builtin(rules, ld, ipaddr.New(ipaddr.Options{Host: host, Announcer: announcer, Dialect: log.Dialect()}))
+		s.Agents = builtin(rules, ld, sync, ipaddr.New(ipaddr.Options{Host: host, Announcer: announcer, Dialect: log.Dialect()}))
 		return s
 	}
 }
