@@ -22,8 +22,9 @@ import (
 
 // Client is one respawn (or failfast) directive.
 type Client struct {
-	User    string
-	Command string // as in ha.cf, run by "sh -c exec ..."
+	User     string
+	Command  string // as in ha.cf, run by "sh -c exec ..."
+	Failfast bool   // its death, but for an orderly one, ends this machine
 }
 
 // The rule of heartbeat.c's ManagedChildDied: a client that lived less than shortLife counts as
@@ -41,6 +42,7 @@ type clients struct {
 	env     []string
 	dir     string // working directory of children
 	done    func() // tells the engine that no client is left
+	reboot  func() // ends this machine at once
 	events  chan func()
 	wg      sync.WaitGroup
 	ctx     context.Context // ends with the daemon: frees the watchers
@@ -77,6 +79,8 @@ func (c *clients) start(now time.Time) {
 	}
 }
 
+// launch starts one client. One whose last life was short begins a second later, when its process is
+// there already in the original and sleeps.
 func (c *clients) launch(now time.Time, cl *client) {
 	uid, gid, err := lookup(cl.User)
 	if err != nil {
@@ -84,15 +88,34 @@ func (c *clients) launch(now time.Time, cl *client) {
 		cl.dead = true
 		return
 	}
-	c.log.Logf(halog.Info, "Starting child client %q (%d,%d)", cl.Command, uid, gid)
-	cl.started = now
-	if c.ipfail != nil && isIpfail(cl.Command) {
-		g := c.log.Child()
-		g.Logf(halog.Info, "Starting %q as uid %d  gid %d (pid %d)", cl.Command, uid, gid, g.PID())
-		cl.pid = g.PID()
-		c.ipfail.signOn(now, g.PID())
+	if cl.pid != 0 {
+		c.log.Logf(halog.Error, "OOPS! client %s already running as pid %d", cl.Command, cl.pid)
 		return
 	}
+	served := c.ipfail != nil && isIpfail(cl.Command)
+	if program, _, _ := strings.Cut(cl.Command, " "); !served {
+		if err := unix.Access(program, unix.X_OK); err != nil {
+			c.log.Logf(halog.Error, "Cannot exec %s: %v", cl.Command, strerror(err))
+			cl.dead = true
+			return
+		}
+	}
+	c.log.Logf(halog.Info, "Starting child client %q (%d,%d)", cl.Command, uid, gid)
+	switch {
+	case served:
+		g := c.log.Child()
+		cl.started, cl.pid = now, g.PID()
+		g.Logf(halog.Info, "Starting %q as uid %d  gid %d (pid %d)", cl.Command, uid, gid, cl.pid)
+		c.ipfail.signOn(now, g.PID())
+	case cl.fast > 0:
+		c.later(time.Second, func() { c.exec(time.Now(), cl, uid, gid) })
+	default:
+		c.exec(now, cl, uid, gid)
+	}
+}
+
+// exec runs a client's program.
+func (c *clients) exec(now time.Time, cl *client, uid, gid int) {
 	cmd := exec.Command("/bin/sh", "-c", "exec "+cl.Command)
 	cmd.Env = append(os.Environ(), c.env...)
 	cmd.Dir = c.dir
@@ -100,18 +123,25 @@ func (c *clients) launch(now time.Time, cl *client) {
 		Setpgid:    true,
 		Credential: &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid), Groups: groups(cl.User)},
 	}
-	if uid == os.Getuid() && gid == os.Getgid() {
-		cmd.SysProcAttr.Credential = nil
+	if os.Getuid() != 0 {
+		cmd.SysProcAttr.Credential = nil // a test: there is nobody else to be
 	}
+	cl.started = now
 	if err := cmd.Start(); err != nil {
 		c.log.Logf(halog.Error, "Cannot exec %s: %v", cl.Command, err)
 		cl.dead = true
 		return
 	}
 	cl.pid = cmd.Process.Pid
-	c.log.Logf(halog.Info, "Starting %q as uid %d  gid %d (pid %d)", cl.Command, uid, gid, cl.pid)
+	c.log.ChildOf(cl.pid).Logf(halog.Info, "Starting %q as uid %d  gid %d (pid %d)", cl.Command, uid, gid, cl.pid)
 	c.wg.Add(1)
 	go c.watch(cl, cmd)
+}
+
+// strerror is an error as the C library words it: with a capital.
+func strerror(err error) string {
+	text := err.Error()
+	return strings.ToUpper(text[:1]) + text[1:]
 }
 
 // watch waits for a client's end and tells the loop.
@@ -124,23 +154,22 @@ func (c *clients) watch(cl *client, cmd *exec.Cmd) {
 	}
 }
 
+// died is the original's ManagedChildDied: what becomes of a client that has ended.
 func (c *clients) died(now time.Time, cl *client, st *os.ProcessState, err error) {
 	pid := cl.pid
 	cl.pid = 0
 	code, ws := st.ExitCode(), st.Sys().(syscall.WaitStatus)
-	switch {
-	case c.ending:
-	case ws.Signaled():
-		c.log.Logf(halog.Warn, "Managed %s process %d killed by signal %d [%s - %s].",
-			cl.Command, pid, ws.Signal(), unix.SignalName(ws.Signal()), ws.Signal())
-	case code == 0:
-		c.log.Logf(halog.Info, "Managed %s process %d exited with return code 0.", cl.Command, pid)
-	default:
-		c.log.Logf(halog.Warn, "Managed %s process %d exited with return code %d.", cl.Command, pid, code)
+	if !c.ending {
+		logDeath(c.log, cl.Command, pid, ws)
 	}
+	logCore(c.log, cl.Command, pid, ws)
 	var exit *exec.ExitError
 	if err != nil && !errors.As(err, &exit) {
 		c.log.Logf(halog.Error, "wait for client %q: %v", cl.Command, err)
+	}
+	if cl.Failfast && !c.ending && code != 0 {
+		c.log.Logf(halog.Emerg, "Rebooting system.  Reason: %s", cl.Command)
+		c.reboot()
 	}
 	if c.ending {
 		c.stopNext()
@@ -161,11 +190,6 @@ func (c *clients) died(now time.Time, cl *client, st *os.ProcessState, err error
 		return
 	}
 	c.log.Logf(halog.Error, "Respawning client %q:", cl.Command)
-	if cl.fast > 0 {
-		// The original's child sleeps a second before it becomes the client.
-		c.later(time.Second, func() { c.launch(time.Now(), cl) })
-		return
-	}
 	c.launch(now, cl)
 }
 

@@ -93,6 +93,9 @@ func Run(ctx context.Context, o Options) (Outcome, error) {
 	return Outcome{Code: exit.Code, Restart: exit.Restart, Wait: exit.Wait, Quick: exit.Quick, Held: exit.Held}, nil
 }
 
+// flushLimit is how long the log's last lines before a reboot may take.
+const flushLimit = 500 * time.Millisecond
+
 // service is one run.
 type service struct {
 	Options
@@ -190,15 +193,21 @@ func (d *service) wire(gen uint64, uuid hamsg.UUID) {
 func (d *service) clients(env []string, cfg cluster.Config) *clients {
 	l := d.loop
 	c := &clients{
-		log:    d.core,
-		env:    env,
-		dir:    WorkDir(d.Paths),
-		done:   func() { l.pending = append(l.pending, cluster.ClientsStopped{}) },
+		log:  d.core,
+		env:  env,
+		dir:  WorkDir(d.Paths),
+		done: func() { l.pending = append(l.pending, cluster.ClientsStopped{}) },
+		reboot: func() {
+			d.Log.Flush(flushLimit)
+			if d.Reboot != nil {
+				d.Reboot()
+			}
+		},
 		events: make(chan func(), 16),
 		ctx:    d.ctx,
 	}
 	for _, cl := range d.Files.HA.Clients {
-		c.list = append(c.list, &client{Client: Client{User: cl.User, Command: cl.Command}})
+		c.list = append(c.list, &client{Client: Client{User: cl.User, Command: cl.Command, Failfast: cl.Failfast}})
 		if c.ipfail == nil && isIpfail(cl.Command) && cfg.Failback != cluster.FailbackLegacy {
 			c.ipfail = &ipfailClient{
 				log:    func(pid int) *halog.Logger { return d.Log.Logger("ipfail", pid) },

@@ -178,6 +178,9 @@ func (g *Logger) Logf(p Prio, format string, args ...any) { g.Log(p, fmt.Sprintf
 // Child gives the Logger of a child of the program, which has a number of its own.
 func (g *Logger) Child() *Logger { return &Logger{log: g.log, entity: g.entity, pid: g.log.NextPID()} }
 
+// ChildOf is a Logger like g for lines of a child process with that pid.
+func (g *Logger) ChildOf(pid int) *Logger { return &Logger{log: g.log, entity: g.entity, pid: pid} }
+
 // PID is the number that the Logger's lines carry.
 func (g *Logger) PID() int { return g.pid }
 

@@ -20,7 +20,6 @@ var pending = map[string]string{
 	"conn_logd_time":             noLogd,
 	"coredumps":                  noCores,
 	"coreroot":                   noCores,
-	"failfast":                   "its program is started and watched like respawn's; its death does not reboot the machine",
 	"mcast":                      notOpened,
 	"mcast6":                     notOpened,
 	"memreserve":                 ordinary,
