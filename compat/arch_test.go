@@ -15,7 +15,7 @@ var floors = [][]string{
 	1:  {"getopt", "hamsg", "ipvs", "netif", "halog", "agent", "lab", "perlre"},
 	2:  {"hbauth"},
 	3:  {"config/hacf", "config/authkeys", "config/haresources", "config/ldirectordcf", "config/systolecf", "cluster/ipfail", "cluster/seqtrack", "cluster/liveness", "cluster/takeover"},
-	4:  {"cluster", "director", "config/hadir"},
+	4:  {"cluster", "director", "config/hadir", "config/view"},
 	5:  {"media", "api/broker", "announce", "check", "ipvs/model", "ipvs/kernel", "cluster/clustertest", "ipvs/ipvstest"},
 	6:  {"ldirectord", "api", "ipvs/userspace"},
 	7:  {"agent/ipaddr", "agent/ipvsadm", "agent/ldirectord", "agent/script", "agent/syncdaemon", "resource"},
@@ -27,7 +27,7 @@ var floors = [][]string{
 // pure packages decide and never act: they get time, randomness and facts as arguments.
 var pure = []string{
 	"diag", "getopt", "hamsg", "hbauth", "ipvs", "perlre", "config/hacf", "config/authkeys", "config/haresources",
-	"config/ldirectordcf", "config/hadir", "config/systolecf", "cluster", "cluster/ipfail", "cluster/seqtrack", "cluster/liveness", "cluster/takeover", "director", "api/frame", "api/broker",
+	"config/ldirectordcf", "config/hadir", "config/view", "config/systolecf", "cluster", "cluster/ipfail", "cluster/seqtrack", "cluster/liveness", "cluster/takeover", "director", "api/frame", "api/broker",
 }
 
 var impure = []string{"os", "os/exec", "os/signal", "net", "net/http", "sync", "sync/atomic", "log", "log/slog", "math/rand", "math/rand/v2", "syscall"}

@@ -2,11 +2,27 @@ package applet
 
 import (
 	"fmt"
+	"maps"
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
+
+	"github.com/systole-ha/systole/pkg/config/hacf"
+	"github.com/systole-ha/systole/pkg/daemon"
+	"github.com/systole-ha/systole/pkg/halog"
 )
+
+// The daemon has an agent for each name that check takes for built in.
+func TestServices(t *testing.T) {
+	env := Env{Getenv: func(name string) string { return map[string]string{ipvsEnv: "model"}[name] }}
+	s := services(env, &daemon.Files{HA: &hacf.Config{}})(halog.New(halog.Config{}))
+	got, want := slices.Sorted(maps.Keys(s.Agents)), slices.Sorted(maps.Keys(builtin(nil, nil, nil, nil)))
+	if !slices.Equal(got, want) {
+		t.Errorf("agents %v, want %v", got, want)
+	}
+}
 
 // A port is in use by this test when the test has it, on IPv4 and on IPv6.
 func TestUDPPortUser(t *testing.T) {

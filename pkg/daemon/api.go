@@ -56,7 +56,7 @@ func (d *service) api(cfg cluster.Config) *clientAPI {
 		Node: cfg.Node, UID: uint32(os.Geteuid()),
 		Keepalive: cfg.Keepalive, Deadtime: cfg.Deadtime,
 		Version: VersionText, Facility: facility, Netstring: cfg.Netstring,
-		Access: access(d.Files.HA.APIAuth), MaxConns: api.MaxConns(),
+		Access: access(d.Files.HA.Access()), MaxConns: api.MaxConns(),
 		Param: func(name string) (string, bool) {
 			if name == "hbversion" {
 				return Version, true
@@ -69,15 +69,6 @@ func (d *service) api(cfg cluster.Config) *clientAPI {
 	return a
 }
 
-// builtIn is who may sign on under names that ha.cf does not give.
-var builtIn = []hacf.APIAuth{
-	{Client: "ipfail", UIDs: []string{clusterUser}},
-	{Client: "ccm", UIDs: []string{clusterUser}},
-	{Client: "ping", GIDs: []string{clusterGroup}},
-	{Client: "lha-snmpagent", UIDs: []string{"root"}},
-	{Client: "anon", UIDs: []string{"root"}, GIDs: []string{clusterGroup}},
-}
-
 // The user and group that own what heartbeat's clients share.
 const (
 	clusterUser  = "hacluster"
@@ -88,10 +79,7 @@ const (
 // or a built-in one that does not exist here, admits nobody.
 func access(list []hacf.APIAuth) broker.Access {
 	a := broker.Access{}
-	for _, e := range append(append([]hacf.APIAuth(nil), list...), builtIn...) {
-		if _, given := a[e.Client]; given {
-			continue
-		}
+	for _, e := range list {
 		var ids broker.IDs
 		for _, name := range e.UIDs {
 			if u, err := user.Lookup(name); err == nil {

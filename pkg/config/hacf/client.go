@@ -2,6 +2,7 @@ package hacf
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/systole-ha/systole/pkg/diag"
@@ -114,3 +115,24 @@ func setClient(p *parser, d *directive, w word) {
 
 // maxUserName is the longest user of a client.
 const maxUserName = 63
+
+// builtin is who may sign on under names that the file does not give.
+var builtin = []APIAuth{
+	{Client: "ipfail", UIDs: []string{"hacluster"}},
+	{Client: "ccm", UIDs: []string{"hacluster"}},
+	{Client: "ping", GIDs: []string{"haclient"}},
+	{Client: "lha-snmpagent", UIDs: []string{"root"}},
+	{Client: "anon", UIDs: []string{"root"}, GIDs: []string{"haclient"}},
+}
+
+// Access is APIAuth with what the original adds to it: its own clients, where the file has no line for
+// them. The client "anon" stands for all without a name.
+func (c *Config) Access() []APIAuth {
+	list := slices.Clone(c.APIAuth)
+	for _, a := range builtin {
+		if !slices.ContainsFunc(c.APIAuth, func(x APIAuth) bool { return x.Client == a.Client }) {
+			list = append(list, a)
+		}
+	}
+	return list
+}

@@ -192,3 +192,12 @@ func wired(format, text string) string {
 	}
 	return fmt.Sprintf(format, text)
 }
+
+// Directives are the names of all directives, in the order of the original's table.
+func Directives() []string {
+	var list []string
+	for _, d := range directives {
+		list = append(list, d.name)
+	}
+	return list
+}

@@ -21,6 +21,9 @@ func (c *Config) Lines() []Line {
 	}
 	for _, d := range directives {
 		if d.get == nil {
+			if d.record && d.name != "udpport" { // that one stands above the media
+				list = append(list, c.recorded(d.name)...)
+			}
 			continue
 		}
 		text := d.get(c)
@@ -56,7 +59,7 @@ func (c *Config) Lines() []Line {
 	} else if s != nil {
 		add("stonith_host", "*", s.Type, s.Params)
 	}
-	for _, a := range c.APIAuth {
+	for i, a := range c.Access() {
 		words := []string{a.Client}
 		if a.UIDs != nil || a.GIDs == nil {
 			words = append(words, "uid="+strings.Join(a.UIDs, ","))
@@ -65,6 +68,7 @@ func (c *Config) Lines() []Line {
 			words = append(words, "gid="+strings.Join(a.GIDs, ","))
 		}
 		add("apiauth", words...)
+		list[len(list)-1].Default = i >= len(c.APIAuth)
 	}
 	for _, cl := range c.Clients {
 		if cl.Failfast {
@@ -74,6 +78,16 @@ func (c *Config) Lines() []Line {
 		}
 	}
 	return list
+}
+
+// recorded is the line of a directive that is recorded and means nothing.
+func (c *Config) recorded(name string) []Line {
+	for _, p := range c.Params {
+		if p.Name == name {
+			return []Line{{name, p.Value, p.Default}}
+		}
+	}
+	return nil
 }
 
 // seconds writes a time as ha.cf has it.

@@ -173,8 +173,9 @@ func (c *checker) clients() {
 
 // mayIpfail: the original's ipfail signs on as the user of its respawn line.
 func (c *checker) mayIpfail(cl hacf.Client) {
-	at, users, groups := diag.Pos{}, []string{"hacluster"}, []string(nil) // what holds without an apiauth line
-	for _, a := range c.dir.HA.APIAuth {
+	var at diag.Pos
+	var users, groups []string
+	for _, a := range c.dir.HA.Access() {
 		if a.Client == "ipfail" {
 			at, users, groups = a.Pos, a.UIDs, a.GIDs
 		}

@@ -1,4 +1,4 @@
-package applet
+package view
 
 import (
 	"fmt"
@@ -7,63 +7,12 @@ import (
 	"strings"
 	"time"
 
-	"github.com/systole-ha/systole/pkg/config/hacf"
-	"github.com/systole-ha/systole/pkg/config/haresources"
 	"github.com/systole-ha/systole/pkg/config/ldirectordcf"
 	"github.com/systole-ha/systole/pkg/ipvs"
 )
 
-// notShown stands for a secret.
-const notShown = "(not shown)"
-
-// haCFText is a ha.cf that says what cfg says.
-func haCFText(cfg *hacf.Config) string {
-	var b strings.Builder
-	for _, l := range cfg.Lines() {
-		if l.Default {
-			fmt.Fprintf(&b, "%-23s %-11s # default\n", l.Directive, l.Value)
-		} else {
-			fmt.Fprintf(&b, "%-23s %s\n", l.Directive, l.Value)
-		}
-	}
-	return b.String()
-}
-
-func authkeysText(keys []shownKey) string {
-	var b strings.Builder
-	for _, k := range keys {
-		if k.Signs {
-			fmt.Fprintf(&b, "auth %d\n", k.Number)
-		}
-	}
-	for _, k := range keys {
-		fmt.Fprintf(&b, "%d %s", k.Number, k.Method)
-		if k.Method != "crc" {
-			b.WriteString(" " + notShown)
-		}
-		b.WriteByte('\n')
-	}
-	return b.String()
-}
-
-// haresourcesText is a haresources that says what groups say, with what is run for each.
-func haresourcesText(groups []haresources.Group) string {
-	var b strings.Builder
-	for _, g := range groups {
-		b.WriteString(g.Node)
-		for _, r := range g.Resources {
-			b.WriteString(" " + r.Word)
-		}
-		b.WriteByte('\n')
-		for _, r := range g.Resources {
-			fmt.Fprintf(&b, "#   %s start\n", strings.Join(append([]string{r.Script}, r.Args...), " "))
-		}
-	}
-	return b.String()
-}
-
-// ldirectordText is a ldirectord.cf that says what cfg says.
-func ldirectordText(cfg *ldirectordcf.Config) string {
+// DirectorText is a ldirectord.cf that says what cfg says.
+func DirectorText(cfg *ldirectordcf.Config) string {
 	t := &directorText{}
 	t.global(&cfg.Global)
 	for i := range cfg.Virtuals {
@@ -95,7 +44,7 @@ func (t *directorText) quoted(name, value string) {
 
 func (t *directorText) secret(name, value string) {
 	if value != "" {
-		fmt.Fprintf(t, "%s# %s %s\n", t.indent, name, notShown)
+		fmt.Fprintf(t, "%s# %s %s\n", t.indent, name, hidden)
 	}
 }
 
@@ -109,7 +58,7 @@ func (t *directorText) yes(name string, value bool) {
 
 func (t *directorText) seconds(name string, d time.Duration) {
 	if d > 0 {
-		t.line(name, strconv.FormatInt(int64(d/time.Second), 10))
+		t.line(name, wholeSeconds(d))
 	}
 }
 
@@ -162,63 +111,26 @@ func family(name string, addr netip.Addr) string {
 	return name
 }
 
-// method is the word of the file for a forwarding method.
-func method(f ipvs.Forward) string {
-	switch f {
-	case ipvs.Masq:
-		return "masq"
-	case ipvs.Tunnel:
-		return "ipip"
-	}
-	return "gate"
-}
-
+// email leaves defaults out where no mail is sent.
 func (t *directorText) email(e ldirectordcf.Email) {
-	if e.To == "" {
-		return
+	t.given("emailalert", e.To)
+	if e.To != "" || e.Freq != 0 {
+		t.line("emailalertfreq", wholeSeconds(e.Freq))
 	}
-	t.line("emailalert", e.To)
-	t.line("emailalertfreq", strconv.FormatInt(int64(e.Freq/time.Second), 10))
-	t.line("emailalertstatus", emailStatus(e.Status))
+	if e.To != "" || e.Status != ldirectordcf.EmailAll {
+		t.line("emailalertstatus", emailStatus(e.Status))
+	}
 	t.given("smtp", e.SMTP)
 }
 
-// emailStatus is the value of emailalertstatus.
-func emailStatus(s ldirectordcf.EmailStatus) string {
-	switch s {
-	case ldirectordcf.EmailAll:
-		return "all"
-	case ldirectordcf.EmailNone:
-		return "none"
-	}
-	var words []string
-	for _, w := range []struct {
-		bit  ldirectordcf.EmailStatus
-		word string
-	}{
-		{ldirectordcf.EmailStarting, "starting"},
-		{ldirectordcf.EmailRunning, "running"},
-		{ldirectordcf.EmailStopping, "stopping"},
-		{ldirectordcf.EmailReloading, "reloading"},
-	} {
-		if s&w.bit != 0 {
-			words = append(words, w.word)
-		}
-	}
-	return strings.Join(words, ",")
-}
-
 func (t *directorText) virtual(v *ldirectordcf.Virtual, fork bool) {
-	name, id := "virtual", v.VIP.Addr.String()
-	if v.VIP.FWMark != 0 {
-		id = strconv.FormatUint(uint64(v.VIP.FWMark), 10)
-	}
+	name := "virtual"
 	if v.VIP.Family == ipvs.IPv6 {
 		name = "virtual6"
 	}
 	t.indent = ""
 	t.WriteByte('\n')
-	t.line(name, id)
+	t.line(name, v.Label())
 	t.indent = "\t"
 	t.line("protocol", v.Protocol)
 	for i := range v.Reals {
@@ -232,12 +144,7 @@ func (t *directorText) virtual(v *ldirectordcf.Virtual, fork bool) {
 	if v.Persistent > 0 {
 		t.line("persistent", strconv.FormatUint(uint64(v.Persistent), 10))
 	}
-	if v.Netmask > 0 {
-		t.line("netmask", netmask(v.Netmask, v.VIP.Family))
-	}
-	if v.OddMask.IsValid() {
-		t.line("netmask", v.OddMask.String())
-	}
+	t.given("netmask", netmaskText(v))
 	t.given("schedflags", v.SchedFlags)
 	if v.OnePacket {
 		t.yes("ops", true)
@@ -260,16 +167,12 @@ func (t *directorText) virtual(v *ldirectordcf.Virtual, fork bool) {
 
 // checks writes what is asked of the real servers.
 func (t *directorText) checks(v *ldirectordcf.Virtual) {
-	kind := v.CheckType.String()
-	if v.CheckType == ldirectordcf.Combined {
-		kind = strconv.Itoa(v.Every)
-	}
-	t.line("checktype", kind)
+	t.line("checktype", checkType(v))
 	t.line("service", v.Service)
 	if v.CheckPort != 0 {
 		t.line("checkport", strconv.Itoa(int(v.CheckPort)))
 	}
-	if v.CheckType == ldirectordcf.External || v.CheckType == ldirectordcf.ExternalPerl {
+	if v.CheckType == ldirectordcf.External || v.CheckType == ldirectordcf.ExternalPerl || v.CheckCommand != "/bin/true" {
 		t.line("checkcommand", v.CheckCommand)
 	}
 	t.quoted("request", v.Request)
@@ -296,13 +199,4 @@ func (t *directorText) real(r *ldirectordcf.Real) {
 		words = append(words, fmt.Sprintf("u:%d", r.Upper))
 	}
 	t.line(family("real", r.Addr.Addr()), strings.Join(words, " "))
-}
-
-// netmask is the mask of a prefix length as the file has it.
-func netmask(bits uint8, f ipvs.Family) string {
-	if f == ipvs.IPv6 {
-		return strconv.Itoa(int(bits))
-	}
-	m := ^uint32(0) << (32 - bits)
-	return netip.AddrFrom4([4]byte{byte(m >> 24), byte(m >> 16), byte(m >> 8), byte(m)}).String()
 }
