@@ -66,6 +66,7 @@ func recordedHost() hacf.Host {
 			}
 			return nil, fs.ErrNotExist
 		},
+		PortOfService: func(string) error { return errors.New("unknown port") },
 		ServiceOfPort: func(port int) string { return map[int]string{53: "domain"}[port] },
 	}
 }

@@ -134,9 +134,10 @@ func (d *service) prepare() error {
 	specs := d.Files.mediaSpecs()
 	d.links, err = openLinks(d.ctx, specs, media.Options{
 		Port:         d.Files.HA.UDPPort,
+		Baud:         d.Files.HA.Baud,
 		Ident:        uint16(os.Getpid()),
 		WriteTimeout: d.Files.HA.Keepalive,
-	}, d.core)
+	}, d.Files.Ring, d.core)
 	if err != nil {
 		d.fifo.Close()
 		return err
@@ -299,6 +300,7 @@ func (d *service) reread(ctx context.Context) {
 	in := cluster.Reread{ConfigChanged: confChanged}
 	if keysChanged {
 		in.Ring = fresh.Ring
+		d.links.keys.Store(fresh.Ring)
 		d.Files.stamps[1] = fresh.stamps[1]
 	}
 	d.loop.post(ctx, in)

@@ -130,16 +130,11 @@ func (f *Files) nodeNames() []string {
 	return names
 }
 
-// supported are the media that can be opened; the others of ha.cf are told of as not yet in effect.
-var supported = []string{"bcast", "ucast", "ping", "ping_group"}
-
 // mediaSpecs are the media to open, in the order of ha.cf.
 func (f *Files) mediaSpecs() []media.Spec {
 	var specs []media.Spec
 	for _, m := range f.HA.Media {
-		if slices.Contains(supported, m.Kind) {
-			specs = append(specs, media.Spec{Kind: m.Kind, Name: m.Name, Args: m.Args, Port: m.Port})
-		}
+		specs = append(specs, media.Spec{Kind: m.Kind, Name: m.Name, Args: m.Args, Port: m.Port})
 	}
 	return specs
 }

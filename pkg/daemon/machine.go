@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
 	"os"
 	"os/exec"
 	"os/user"
@@ -39,8 +40,12 @@ func Host(node string) hacf.Host {
 			return nil
 		},
 		ServiceOfPort: serviceOfPort,
-		StonithType:   stonithPlugin,
-		StonithNames:  stonithNames,
+		PortOfService: func(name string) error {
+			_, err := net.LookupPort("udp", name)
+			return err
+		},
+		StonithType:  stonithPlugin,
+		StonithNames: stonithNames,
 		ReadFile: func(path string) ([]byte, error) {
 			text, err := os.ReadFile(path)
 			return text, cause(err)

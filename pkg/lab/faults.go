@@ -43,6 +43,23 @@ func (n *Node) cable(link string, set func(*netlink.Handle, netlink.Link) error)
 	return nil
 }
 
+// RemoveCard takes an interface out of the running node, together with its cable.
+func (n *Node) RemoveCard(link string) error {
+	return n.withHandle(func(h *netlink.Handle) error {
+		l, err := h.LinkByName(link)
+		if err == nil {
+			err = h.LinkDel(l)
+		}
+		if err != nil {
+			return fmt.Errorf("lab: %s %s: %w", n.Name(), link, err)
+		}
+		return nil
+	})
+}
+
+// InsertCard puts an interface into the running node, for one that has been removed.
+func (n *Node) InsertCard(l Link) error { return n.net.plug(n, l) }
+
 // SetLink sets an interface up or down on the node itself.
 func (n *Node) SetLink(link string, up bool) error {
 	return n.withHandle(func(h *netlink.Handle) error {

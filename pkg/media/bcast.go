@@ -13,51 +13,49 @@ import (
 // bcast sends to the broadcast address of an interface. The sender hears itself.
 type bcast struct {
 	name string
-	port int
+	port uint16
 	to   netip.AddrPort // of the last successful open, for log lines
 }
 
-func newBcast(s Spec, o Options) *bcast { return &bcast{name: s.Name, port: o.Port} }
+func newBcast(s Spec, o Options) *bcast { return &bcast{name: s.Name, port: uint16(o.Port)} }
 
-func (b *bcast) open(ctx context.Context, attempts int, log logFunc) (conn, error) {
+func (b *bcast) open(ctx context.Context, patient bool, log logFunc) (conn, error) {
 	i, err := lookIface(b.name)
-	if err == nil && !i.broadcast.IsValid() {
-		err = fmt.Errorf("broadcast address of %s: %w", b.name, unix.EADDRNOTAVAIL)
+	var to netip.Addr
+	if err == nil {
+		to, err = i.broadcast()
 	}
 	if err != nil {
 		log(halog.Error, err, "glib: Get broadcast for interface %s failed: %s", b.name, strerror(err))
 		log(halog.Error, err, "glib: IP interface [%s] does not exist", b.name)
 		return nil, err
 	}
-	b.to = netip.AddrPortFrom(i.broadcast, uint16(b.port))
-	out, err := openUDP(ctx, 0,
+	b.to = netip.AddrPortFrom(to, b.port)
+	out, err := openUDP(ctx, anyAddr(false, 0),
 		intOption("SO_BROADCAST", unix.SOL_SOCKET, unix.SO_BROADCAST, 1),
 		intOption("SO_DONTROUTE", unix.SOL_SOCKET, unix.SO_DONTROUTE, 1),
 		bindToDevice(b.name))
 	if err != nil {
-		b.logOpen(log, err, "Error getting socket: %s", "Error setting socket option %s: %s")
+		b.logOpen(log, err, "Error getting socket: %s")
 		return nil, err
 	}
-	in, err := bindUDP(ctx, attempts, b.port, func(err error) {
+	in, err := bindUDP(ctx, patient, anyAddr(false, b.port), func(err error) {
 		log(halog.Error, err, "glib: Error binding socket (%s). Retrying.", strerror(err))
-	},
-		intOption("SO_REUSEADDR", unix.SOL_SOCKET, unix.SO_REUSEADDR, 1),
-		bindToDevice(b.name))
+	}, reuseAddr, bindToDevice(b.name))
 	if err != nil {
-		b.logOpen(log, err, "Unable to bind socket (%s). Giving up.", "Error setting socket option %s: %s")
+		b.logOpen(log, err, "Unable to bind socket (%s). Giving up.")
 		return nil, errors.Join(err, out.Close())
 	}
 	log(halog.Info, nil, "glib: UDP Broadcast heartbeat started on port %d (%d) interface %s", b.port, b.port, b.name)
 	// The original's master process closes its copies of the sockets once the children have theirs.
 	log(halog.Info, nil, "glib: UDP Broadcast heartbeat closed on port %d interface %s - Status: 1", b.port, b.name)
-	return &udpConn{iface: i, to: b.to, out: out, in: in}, nil
+	return &bcastConn{udpConn{iface: i, to: b.to, out: out, in: in}}, nil
 }
 
 // logOpen logs a failure to make a socket, or to set an option of it.
-func (b *bcast) logOpen(log logFunc, err error, socket, opt string) {
-	var oe *optionError
-	if errors.As(err, &oe) {
-		log(halog.Error, err, "glib: "+opt, oe.option, strerror(err))
+func (b *bcast) logOpen(log logFunc, err error, socket string) {
+	if o := failedOption(err); o != "" {
+		log(halog.Error, err, "glib: Error setting socket option %s: %s", o, strerror(err))
 		return
 	}
 	log(halog.Error, err, "glib: "+socket, strerror(err))
@@ -70,4 +68,23 @@ func (b *bcast) writeFailed(log logFunc, packet []byte, err error) {
 
 func (b *bcast) readFailed(log logFunc, err error) {
 	log(halog.Error, err, "glib: Error receiving from socket: %s", strerror(err))
+}
+
+type bcastConn struct{ udpConn }
+
+// check also looks for another broadcast address. An interface that has none for now is waited for.
+func (c *bcastConn) check(log logFunc) error {
+	if err := c.udpConn.check(log); err != nil {
+		return err
+	}
+	now, err := c.broadcast()
+	switch {
+	case errors.Is(err, unix.EADDRNOTAVAIL):
+		return nil
+	case err != nil:
+		return err
+	case now != c.to.Addr():
+		return fmt.Errorf("interface %s has another broadcast address: %w", c.name, unix.EADDRNOTAVAIL)
+	}
+	return nil
 }

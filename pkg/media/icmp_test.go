@@ -8,7 +8,7 @@ import (
 )
 
 func TestEchoRequest(t *testing.T) {
-	got, err := echoRequest(0x6f00, 0x0102, []byte("###\n"))
+	got, err := echoRequest(false, 0x6f00, 0x0102, []byte("###\n"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -33,26 +33,32 @@ func TestIdentIsInTheMachinesByteOrder(t *testing.T) {
 
 func TestParseEchoReply(t *testing.T) {
 	reply := []byte{0, 0, 1, 2, 0x6f, 0, 1, 2, 'x'}
-	seq, payload, ok := parseEchoReply(reply, 0x6f00)
+	seq, payload, ok := parseEchoReply(false, reply, 0x6f00)
 	if !ok || seq != 0x0102 || string(payload) != "x" {
 		t.Errorf("got %x, %q, %t", seq, payload, ok)
 	}
-	if _, payload, ok := parseEchoReply(reply[:8], 0x6f00); !ok || len(payload) != 0 {
+	if _, payload, ok := parseEchoReply(false, reply[:8], 0x6f00); !ok || len(payload) != 0 {
 		t.Errorf("no payload: %q, %t", payload, ok)
 	}
 	for _, other := range [][]byte{nil, reply[:7], append([]byte{8}, reply[1:]...), append([]byte{0, 1}, reply[2:]...)} {
-		if _, _, ok := parseEchoReply(other, 0x6f00); ok {
+		if _, _, ok := parseEchoReply(false, other, 0x6f00); ok {
 			t.Errorf("took %x", other)
 		}
 	}
-	if _, _, ok := parseEchoReply(reply, 0x6f01); ok {
+	if _, _, ok := parseEchoReply(false, reply, 0x6f01); ok {
 		t.Error("took another's identifier")
 	}
 }
 
 // The filter must pass exactly what parseEchoReply takes, whatever the length of the IP header.
 func TestFilterAgreesWithTheParser(t *testing.T) {
-	raw, err := echoReplyFilter(0x6f00)
+	for _, v6 := range []bool{false, true} {
+		testFilter(t, v6)
+	}
+}
+
+func testFilter(t *testing.T, v6 bool) {
+	raw, err := echoReplyFilter(v6, 0x6f00)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -72,18 +78,24 @@ func TestFilterAgreesWithTheParser(t *testing.T) {
 		{0, 0, 1, 2, 0x6f, 1, 1, 2, 'x'},
 		{0, 0, 1, 2, 0, 0x6f, 1, 2, 'x'},
 		{0, 0, 1, 2},
+		{129, 0, 1, 2, 0x6f, 0, 1, 2, 'x'},
+		{129, 0, 1, 2, 0x6f, 1, 1, 2, 'x'},
+		{128, 0, 1, 2, 0x6f, 0, 1, 2, 'x'},
 		{},
 	} {
-		_, _, want := parseEchoReply(icmp, 0x6f00)
+		_, _, want := parseEchoReply(v6, icmp, 0x6f00)
 		for _, words := range []int{5, 6, 15} {
 			header := make([]byte, 4*words)
 			header[0] = 0x40 | byte(words)
+			if v6 {
+				header = nil
+			}
 			n, err := vm.Run(append(header, icmp...))
 			if err != nil {
 				t.Fatal(err)
 			}
 			if n > 0 != want {
-				t.Errorf("%x behind a header of %d words: filter passes %d bytes, parser says %t", icmp, words, n, want)
+				t.Errorf("IPv6 %t: %x behind a header of %d words: filter passes %d bytes, parser says %t", v6, icmp, words, n, want)
 			}
 		}
 	}
@@ -105,17 +117,17 @@ func FuzzEchoReply(f *testing.F) {
 	f.Add([]byte{0, 0, 1, 2, 0x6f, 0, 1, 2, 'x'}, uint16(0x6f00))
 	f.Add([]byte("\x00\x00\x01\x02\x6f\x00\x01\x02###\n10:(0)t=NS_st,14:(0)info=group1,%%%\n"), uint16(0x6f00))
 	f.Fuzz(func(t *testing.T, b []byte, ident uint16) {
-		seq, payload, ok := parseEchoReply(b, ident)
+		seq, payload, ok := parseEchoReply(false, b, ident)
 		if !ok {
 			return
 		}
 		isPingOf(payload, Spec{Kind: "ping", Name: "h"})
-		again, err := echoRequest(ident, seq, payload)
+		again, err := echoRequest(false, ident, seq, payload)
 		if err != nil {
 			t.Fatal(err)
 		}
 		again[0] = 0
-		s, p, ok := parseEchoReply(again, ident)
+		s, p, ok := parseEchoReply(false, again, ident)
 		if !ok || s != seq || !bytes.Equal(p, payload) {
 			t.Errorf("%x came back as %d %x %t", b, s, p, ok)
 		}

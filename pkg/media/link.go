@@ -151,7 +151,7 @@ func (r *runner) shut() {
 // interface goes and, in the original's words for a start, when it is back; nothing in between.
 func (r *runner) refit() {
 	if r.conn != nil {
-		err := r.conn.check()
+		err := r.conn.check(r.log)
 		if err == nil {
 			return
 		}
@@ -159,7 +159,7 @@ func (r *runner) refit() {
 		r.log(halog.Warn, err, "%s: %s; opening it anew.", r.spec, err)
 	}
 	var lines []Event
-	c, err := r.driver.open(r.ctx, 1, func(p halog.Prio, err error, format string, args ...any) {
+	c, err := r.driver.open(r.ctx, false, func(p halog.Prio, err error, format string, args ...any) {
 		lines = append(lines, Event{Medium: r.spec, Prio: p, Text: fmt.Sprintf(format, args...), Err: err})
 	})
 	if err != nil {
@@ -191,10 +191,6 @@ func (r *runner) write(packet []byte) {
 			r.log(halog.Warn, nil, "write_child: %d %s messages discarded while suppressed.", r.quiet, r.spec)
 		}
 		r.failed, r.quiet = 0, 0
-	case errors.Is(err, os.ErrDeadlineExceeded):
-		r.unsent.Add(1)
-		r.log(halog.Error, err, "Write timeout on %s.: Interrupted system call", r.spec)
-		r.flush()
 	default:
 		r.unsent.Add(1)
 		r.writeFailed(packet, err)
@@ -208,24 +204,40 @@ func (r *runner) send(packet []byte, limit time.Duration) error {
 	return r.conn.send(packet, time.Now().Add(limit))
 }
 
-// writeFailed logs a failed write, unless too many failed before it.
+// writeFailed logs a failed write, unless too many failed before it. When a write took too long it
+// gives up what waits behind it: that would arrive too late.
 func (r *runner) writeFailed(packet []byte, err error) {
 	if r.failed++; r.failed > quietUntil {
 		r.failed, r.quiet = 1, 0
 	}
+	late := errors.Is(err, os.ErrDeadlineExceeded)
 	if r.failed > quietAfter {
 		r.quiet++
+		if late {
+			r.flush()
+		}
 		return
 	}
-	r.driver.writeFailed(r.log, packet, err)
-	r.log(halog.Error, err, "write_child: write failure on %s.: %s", r.spec, strerror(err))
+	d, own := r.driver.(impatient)
+	switch {
+	case late && own:
+		d.timedOut(r.log)
+	case late:
+		r.log(halog.Error, err, "Write timeout on %s.: Interrupted system call", r.spec)
+	default:
+		r.driver.writeFailed(r.log, packet, err)
+		r.log(halog.Error, err, "write_child: write failure on %s.: %s", r.spec, strerror(err))
+	}
+	if late {
+		r.flush()
+	}
 	if r.failed == quietAfter {
 		r.log(halog.Warn, nil, "Temporarily Suppressing write error messages")
 		r.log(halog.Warn, nil, "Is a cable unplugged on %s?", r.spec)
 	}
 }
 
-// flush gives up what waits behind a write that blocked too long: it would arrive too late.
+// flush gives up all packets that wait.
 func (r *runner) flush() {
 	for {
 		select {

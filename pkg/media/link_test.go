@@ -42,7 +42,7 @@ func newRig() *rig {
 	return r
 }
 
-func (r *rig) open(_ context.Context, _ int, log logFunc) (conn, error) {
+func (r *rig) open(_ context.Context, _ bool, log logFunc) (conn, error) {
 	r.mu.Lock()
 	r.opened++
 	err := r.openErr
@@ -96,7 +96,7 @@ func (c *rigConn) receive() (Frame, bool, error) {
 	}
 }
 
-func (c *rigConn) check() error {
+func (c *rigConn) check(logFunc) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.check1
@@ -113,7 +113,7 @@ func (r *rig) run(t *testing.T, do func()) {
 	synctest.Test(t, func(t *testing.T) {
 		r.in, r.link.queue = make(chan string), make(chan []byte, queueLen) // of this bubble
 		ctx, cancel := context.WithCancel(t.Context())
-		c, err := r.open(ctx, 1, func(halog.Prio, error, string, ...any) {})
+		c, err := r.open(ctx, true, func(halog.Prio, error, string, ...any) {})
 		if err != nil {
 			t.Fatal(err)
 		}

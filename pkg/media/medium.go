@@ -11,10 +11,10 @@ import (
 
 // Spec is one medium of ha.cf.
 type Spec struct {
-	Kind string   // directive: bcast, ucast, ping, ping_group
-	Name string   // interface, pinged host as written, or name of the group: the link's name
-	Args []string // ucast: the peer; ping_group: the hosts
-	Port int      // UDP port of bcast and ucast; 0 is that of the Options
+	Kind string   // directive: bcast, mcast, mcast6, ucast, ucast6, serial, ping, ping6, ping_group
+	Name string   // interface, tty, pinged host as written, or name of the group: the link's name
+	Args []string // mcast, mcast6: group, port, ttl, loop; ucast, ucast6: the peer; ping_group: the hosts
+	Port int      // UDP port of bcast, ucast and ucast6; 0 is that of the Options
 }
 
 // String is "kind name", which is how ha-log names a medium.
@@ -22,12 +22,27 @@ func (s Spec) String() string { return s.Kind + " " + s.Name }
 
 // Ping tells whether the medium pings: whether its far end is a pseudo-node that answers
 // echoes, and not other heartbeats.
-func (s Spec) Ping() bool { return s.Kind == "ping" || s.Kind == "ping_group" }
+func (s Spec) Ping() bool { return s.Kind == "ping" || s.Kind == "ping6" || s.Kind == "ping_group" }
+
+// Text tells whether the medium carries messages in text form, a serial line, and not as the signed
+// netstrings of all others.
+func (s Spec) Text() bool { return s.Kind == "serial" }
+
+// arg is word i after the name, or "".
+func (s Spec) arg(i int) string {
+	if i < len(s.Args) {
+		return s.Args[i]
+	}
+	return ""
+}
 
 // Options are what all media of a node have in common.
 type Options struct {
-	// Port is the UDP port of bcast and ucast; 0 is 694.
+	// Port is the UDP port of bcast, ucast and ucast6; 0 is 694.
 	Port int
+	// Baud is the speed of serial lines, one of 9600, 19200, 38400, 57600, 115200, 230400 and 460800;
+	// 0 is 19200.
+	Baud int
 	// Ident is the ICMP identifier of the ping kinds: the low 16 bits of a process id. Media of
 	// one daemon may share it.
 	Ident uint16
@@ -66,8 +81,8 @@ type Medium interface {
 	// Spec is what the medium was made from.
 	Spec() Spec
 	// Send queues a packet and returns at once; errors are reported as events. For a ping kind
-	// the packet is the payload of one echo request to each host. The packet must not be changed
-	// afterwards.
+	// the packet is the payload of one echo request to each host; for a serial line it is a message
+	// in text form. The packet must not be changed afterwards.
 	Send(packet []byte)
 	// Run sends and receives until ctx ends, then sends what is still queued, closes the medium
 	// and returns nil. Nothing short of that ends it. deliver is called by one goroutine at a
@@ -86,9 +101,9 @@ type logFunc func(p halog.Prio, err error, format string, args ...any)
 
 // driver is what the kinds differ in.
 type driver interface {
-	// open opens the medium and logs what the original does. It tries an address that is in use
-	// so many times, a second apart.
-	open(ctx context.Context, attempts int, log logFunc) (conn, error)
+	// open opens the medium and logs what the original does. A patient one waits, for so long as the
+	// original does, for a port that is taken or for an interface that has no address yet.
+	open(ctx context.Context, patient bool, log logFunc) (conn, error)
 	// writeFailed logs what the original does about a packet that could not be sent.
 	writeFailed(log logFunc, packet []byte, err error)
 	// readFailed logs what the original does about a failed read.
@@ -101,14 +116,21 @@ type conn interface {
 	send(packet []byte, deadline time.Time) error
 	// receive waits for a packet; ok is false for one that is not for this medium.
 	receive() (f Frame, ok bool, err error)
-	// check is nil as long as the sockets fit the interface.
-	check() error
+	// check is nil as long as the sockets fit the interface. It logs what is worth knowing even then.
+	check(log logFunc) error
 	close() error
 }
 
+// impatient is asked of a driver whose writes have a limit of their own.
+type impatient interface {
+	// timedOut logs what the original does about a write that took too long.
+	timedOut(log logFunc)
+}
+
 // Open opens the medium; nothing runs yet. What fails has been reported in the original's words,
-// and the error says it in ours. ctx bounds the waiting: for names to be resolved, and for
-// another program to leave the port, for which bcast and ucast wait up to ten seconds.
+// and the error says it in ours. ctx bounds the waiting: for names to be resolved, for another
+// program to leave the port (up to ten seconds), and for the interface of mcast to get an address
+// (up to two minutes).
 func Open(ctx context.Context, s Spec, o Options) (Medium, error) {
 	if s.Port != 0 {
 		o.Port = s.Port
@@ -124,17 +146,27 @@ func Open(ctx context.Context, s Spec, o Options) (Medium, error) {
 	switch s.Kind {
 	case "bcast":
 		l.driver = newBcast(s, o)
+	case "mcast":
+		l.driver, err = newMcast(s)
+	case "mcast6":
+		l.driver, err = newMcast6(s, l.log)
 	case "ucast":
 		l.driver, err = newUcast(ctx, s, o, l.log)
+	case "ucast6":
+		l.driver, err = newUcast6(s, o, l.log)
+	case "serial":
+		l.driver, err = newSerial(s, o, l.log)
 	case "ping":
 		l.driver, err = newPing(ctx, s, o, l.log)
+	case "ping6":
+		l.driver, err = newPing6(s, o, l.log)
 	case "ping_group":
 		l.driver, err = newPingGroup(ctx, s, o, l.log)
 	default:
 		err = errors.New("no such kind of medium")
 	}
 	if err == nil {
-		l.conn, err = l.driver.open(ctx, bindAttempts, l.log)
+		l.conn, err = l.driver.open(ctx, true, l.log)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("open %s: %w", s, err)

@@ -21,15 +21,29 @@ const limit = 20 * time.Second
 // node is a host of a network of this test.
 func node(t *testing.T, n *lab.Network, name string, addrs ...string) *lab.Node {
 	t.Helper()
-	l := lab.Link{}
-	for _, a := range addrs {
-		l.Addrs = append(l.Addrs, netip.MustParsePrefix(a))
-	}
-	nd, err := n.AddNode(lab.NodeSpec{Name: name, Links: []lab.Link{l}})
+	return nodeOf(t, n, name, link("eth0", lab.DefaultSegment, addrs...))
+}
+
+func nodeOf(t *testing.T, n *lab.Network, name string, links ...lab.Link) *lab.Node {
+	t.Helper()
+	nd, err := n.AddNode(lab.NodeSpec{Name: name, Links: links})
 	if err != nil {
 		t.Fatal(err)
 	}
 	return nd
+}
+
+func link(name, segment string, addrs ...string) lab.Link {
+	l := lab.Link{Name: name, Segment: segment}
+	for _, a := range addrs {
+		l.Addrs = append(l.Addrs, netip.MustParsePrefix(a))
+	}
+	return l
+}
+
+// hearsItself tells whether a medium gets its own packets.
+func hearsItself(s media.Spec) bool {
+	return s.Kind == "bcast" || strings.HasPrefix(s.Kind, "mcast") && s.Args[3] == "1"
 }
 
 // medium is one that runs on a node.
@@ -38,6 +52,7 @@ type medium struct {
 	frames chan media.Frame
 	mu     sync.Mutex
 	lines  []string
+	stop   func(*testing.T) // ends it before the test does
 }
 
 func (m *medium) report(e media.Event) {
@@ -57,12 +72,18 @@ func (m *medium) takeLines() []string {
 // start opens and runs a medium on a node until the test ends.
 func start(t *testing.T, nd *lab.Node, s media.Spec, o media.Options) *medium {
 	t.Helper()
+	return startOn(t, nd.Do, s, o)
+}
+
+// startOn is start in whatever place run calls its function.
+func startOn(t *testing.T, run func(func() error) error, s media.Spec, o media.Options) *medium {
+	t.Helper()
 	m := &medium{frames: make(chan media.Frame, 1000)}
 	o.Report = m.report
 	ctx, cancel := context.WithCancel(t.Context())
 	opened, ended := make(chan error), make(chan error, 1)
 	go func() {
-		ended <- nd.Do(func() error {
+		ended <- run(func() error {
 			var err error
 			m.Medium, err = media.Open(ctx, s, o)
 			opened <- err
@@ -85,12 +106,16 @@ func start(t *testing.T, nd *lab.Node, s media.Spec, o media.Options) *medium {
 	case err := <-ended:
 		t.Fatalf("no medium: %v", err)
 	}
-	t.Cleanup(func() {
-		cancel()
-		if err := <-ended; err != nil {
-			t.Errorf("%s: %v", s, err)
-		}
-	})
+	var once sync.Once
+	m.stop = func(t *testing.T) {
+		once.Do(func() {
+			cancel()
+			if err := <-ended; err != nil {
+				t.Errorf("%s: %v", s, err)
+			}
+		})
+	}
+	t.Cleanup(func() { m.stop(t) })
 	return m
 }
 
@@ -110,9 +135,17 @@ func (m *medium) next(t *testing.T) media.Frame {
 func (m *medium) expect(t *testing.T, from, packet string) {
 	t.Helper()
 	f := m.next(t)
-	if host, _, _ := strings.Cut(f.From, ":"); host != from || string(f.Bytes) != packet {
+	if hostOf(f) != from || string(f.Bytes) != packet {
 		t.Errorf("%s: got %q from %s, want %q from %s", m.Spec(), f.Bytes, f.From, packet, from)
 	}
+}
+
+// hostOf is the address that a packet came from.
+func hostOf(f media.Frame) string {
+	if a, err := netip.ParseAddrPort(f.From); err == nil {
+		return a.Addr().String()
+	}
+	return f.From
 }
 
 // expectNothing demands that no packet has come in until now.
@@ -135,7 +168,7 @@ func warmUp(t *testing.T, from, to *medium) {
 		case <-to.frames:
 			from.Send([]byte("warm"))
 			for _, m := range []*medium{from, to} {
-				for m == to || m.Spec().Kind == "bcast" {
+				for m == to || hearsItself(m.Spec()) {
 					if f := m.next(t); string(f.Bytes) == "warm" {
 						break
 					}
@@ -421,6 +454,27 @@ func TestOpenRefuses(t *testing.T) {
 			"ERROR: glib: unknown host: fe80::1: host fe80::1: not an IPv4 address",
 		}},
 		{media.Spec{Kind: "ping_group", Name: "g"}, "open ping_group g: no host in the group", nil},
+		{media.Spec{Kind: "ping6", Name: "10.7.0.2"}, "open ping6 10.7.0.2: host 10.7.0.2: not an IPv6 address", []string{
+			"ERROR: glib: unknown host: 10.7.0.2: host 10.7.0.2: not an IPv6 address",
+		}},
+		{mcastSpec("eth9", "225.0.0.1", mcWords...), "open mcast eth9: interface eth9: no such device", []string{
+			"ERROR: glib: Unable to retrieve local interface address for interface [eth9] using ioctl(SIOCGIFADDR): No such device",
+			"ERROR: glib: mcast device [eth9] is invalid or not set up properly",
+		}},
+		{mcastSpec("eth9", "ff02::1", mcWords...), "open mcast6 eth9: interface eth9: no such device", []string{
+			"ERROR: glib: mcast6 device [eth9] is invalid or not set up properly",
+		}},
+		{mcastSpec("eth0", "ff02::1", "no-such-service", "1", "0"), "lookup udp/no-such-service: unknown port", []string{
+			"WARN: glib: Error creating mcast6_private(eth0, ff02::1, no-such-service, 1, 0)",
+		}},
+		{mcastSpec("eth0", "225.0.0.1", "694", "1", "2"), "open mcast eth0: bad loop \"2\"", nil},
+		{ucast6Spec("eth9", "fd00::1"), "open ucast6 eth9: interface eth9: no such device", []string{
+			"ERROR: glib: ucast6 device [eth9] is invalid or not set up properly",
+		}},
+		{ucast6Spec("eth0", "10.7.0.2"), "open ucast6 eth0: 10.7.0.2 is not an IPv6 address", []string{"ERROR: glib: ucast6 [eth0] bad addr [10.7.0.2]"}},
+		{ucast6Spec("eth0", "fe80::1%lo"), "open ucast6 eth0: peer fe80::1%lo: another interface: invalid argument", []string{
+			"ERROR: glib: ucast6: index 2 does not match scope id 1 for device eth0",
+		}},
 	} {
 		r := new(medium)
 		err := a.Do(func() error {

@@ -8,22 +8,25 @@ import (
 	"net/netip"
 	"os"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/systole-ha/systole/pkg/halog"
 	"github.com/systole-ha/systole/pkg/hamsg"
 	"golang.org/x/net/ipv4"
+	"golang.org/x/net/ipv6"
 )
 
 // groupGap is the pause between a group's hosts, as in the original.
 const groupGap = 2 * time.Millisecond
 
-// pinger is ping and ping_group. What it sends are whole messages of this node, made and signed
+// pinger is ping, ping6 and ping_group. What it sends are whole messages of this node, made and signed
 // by the engine; what a host sends back is the same message, and says that the host is alive.
 // So a reply is passed on as it came, and the engine takes it for a status of the host.
 type pinger struct {
 	spec   Spec
 	title  string // in the log line of a start
+	v6     bool
 	ident  uint16 // as on the wire
 	hosts  []netip.Addr
 	strict bool   // a group: only the hosts themselves may answer, and one answer for each request counts
@@ -37,6 +40,19 @@ func newPing(ctx context.Context, s Spec, o Options, log logFunc) (*pinger, erro
 		return nil, err
 	}
 	return &pinger{spec: s, title: "ping", ident: wireIdent(o.Ident), hosts: []netip.Addr{addr}}, nil
+}
+
+// newPing6 takes an address only, as the original does; that of a link with its zone.
+func newPing6(s Spec, o Options, log logFunc) (*pinger, error) {
+	addr, err := netip.ParseAddr(s.Name)
+	if err == nil && !addr.Is6() {
+		err = fmt.Errorf("host %s: not an IPv6 address", s.Name)
+	}
+	if err != nil {
+		log(halog.Error, err, "glib: unknown host: %s: %s", s.Name, strerror(err))
+		return nil, err
+	}
+	return &pinger{spec: s, title: "ping", v6: true, ident: wireIdent(o.Ident), hosts: []netip.Addr{addr}}, nil
 }
 
 // newPingGroup leaves out hosts that do not resolve, as the original does.
@@ -56,24 +72,36 @@ func newPingGroup(ctx context.Context, s Spec, o Options, log logFunc) (*pinger,
 	return p, nil
 }
 
-func (p *pinger) open(ctx context.Context, _ int, log logFunc) (conn, error) {
+func (p *pinger) open(ctx context.Context, _ bool, log logFunc) (conn, error) {
 	c, err := p.openRaw(ctx)
 	if err != nil {
 		log(halog.Error, err, "glib: Can't open RAW socket.: %s", strerror(err))
 		return nil, err
 	}
 	log(halog.Info, nil, "glib: %s heartbeat started.", p.title)
-	return &echoConn{pinger: p, raw: c}, nil
+	e := &echoConn{pinger: p, raw: c}
+	for _, host := range p.hosts {
+		e.to = append(e.to, &net.IPAddr{IP: host.AsSlice(), Zone: host.Zone()})
+	}
+	return e, e.check(log)
 }
 
 func (p *pinger) openRaw(ctx context.Context) (*net.IPConn, error) {
 	var lc net.ListenConfig
-	c, err := lc.ListenPacket(ctx, "ip4:icmp", "0.0.0.0")
+	network, at := "ip4:icmp", "0.0.0.0"
+	if p.v6 {
+		network, at = "ip6:ipv6-icmp", "::"
+	}
+	c, err := lc.ListenPacket(ctx, network, at)
 	if err != nil {
 		return nil, err
 	}
-	filter, err := echoReplyFilter(p.ident)
-	if err == nil {
+	filter, err := echoReplyFilter(p.v6, p.ident)
+	switch {
+	case err != nil:
+	case p.v6:
+		err = ipv6.NewPacketConn(c).SetBPF(filter)
+	default:
 		err = ipv4.NewPacketConn(c).SetBPF(filter)
 	}
 	if err != nil {
@@ -95,13 +123,14 @@ func (p *pinger) readFailed(log logFunc, err error) {
 type echoConn struct {
 	*pinger
 	raw  *net.IPConn
+	to   []*net.IPAddr // the hosts
 	seen replies
 	buf  [20 + 40 + icmpHeader + maxEcho]byte // for the reader: IP header with options, ICMP
 }
 
 // send pings all hosts with the same request. It fails if it failed for any.
 func (c *echoConn) send(packet []byte, deadline time.Time) error {
-	request, err := echoRequest(c.ident, c.seq, packet)
+	request, err := echoRequest(c.v6, c.ident, c.seq, packet)
 	if err != nil {
 		return err
 	}
@@ -110,11 +139,11 @@ func (c *echoConn) send(packet []byte, deadline time.Time) error {
 		return err
 	}
 	var failed error
-	for i, host := range c.hosts {
+	for i, host := range c.to {
 		if i > 0 {
 			time.Sleep(groupGap)
 		}
-		if _, err := c.raw.WriteToIP(request, &net.IPAddr{IP: host.AsSlice()}); err != nil {
+		if _, err := c.raw.WriteToIP(request, host); err != nil {
 			failed = err
 		}
 	}
@@ -126,7 +155,7 @@ func (c *echoConn) receive() (Frame, bool, error) {
 	if err != nil {
 		return Frame{}, false, err
 	}
-	seq, payload, ok := parseEchoReply(c.buf[:n], c.ident)
+	seq, payload, ok := parseEchoReply(c.v6, c.buf[:n], c.ident)
 	if !ok || !isPingOf(payload, c.spec) {
 		return Frame{}, false, nil
 	}
@@ -139,7 +168,19 @@ func (c *echoConn) receive() (Frame, bool, error) {
 	return Frame{From: from.String(), Bytes: append([]byte(nil), payload...)}, true, nil
 }
 
-func (c *echoConn) check() error { return nil }
+// check gives addresses of a link the present number of their interface; a missing one makes sending
+// fail. Nothing else depends on interfaces.
+func (c *echoConn) check(logFunc) error {
+	for i, host := range c.hosts {
+		if host.Zone() == "" {
+			continue
+		}
+		if index, err := indexOf(host.Zone()); err == nil {
+			c.to[i].Zone = strconv.FormatUint(uint64(index), 10)
+		}
+	}
+	return nil
+}
 
 func (c *echoConn) close() error { return c.raw.Close() }
 

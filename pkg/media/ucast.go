@@ -18,11 +18,11 @@ type ucast struct {
 
 // newUcast resolves the peer's name, once for good, as the original does.
 func newUcast(ctx context.Context, s Spec, o Options, log logFunc) (*ucast, error) {
-	if len(s.Args) == 0 {
+	if s.arg(0) == "" {
 		log(halog.Error, nil, "glib: ucast: [%s] missing target IP address/hostname", s.Name)
 		return nil, errors.New("no peer given")
 	}
-	addr, err := resolve(ctx, s.Args[0])
+	addr, err := resolve(ctx, s.arg(0))
 	if err != nil {
 		log(halog.Error, err, "glib: ucast: cannot resolve hostname")
 		log(halog.Error, err, "glib: ucast: interface [%s] does not exist", s.Name)
@@ -31,16 +31,16 @@ func newUcast(ctx context.Context, s Spec, o Options, log logFunc) (*ucast, erro
 	return &ucast{name: s.Name, to: netip.AddrPortFrom(addr, uint16(o.Port))}, nil
 }
 
-func (u *ucast) open(ctx context.Context, attempts int, log logFunc) (conn, error) {
+func (u *ucast) open(ctx context.Context, patient bool, log logFunc) (conn, error) {
 	i, err := lookIface(u.name)
 	if err != nil {
 		log(halog.Error, err, "glib: ucast: error setting option SO_BINDTODEVICE(w) on %s: %s", u.name, strerror(err))
 		return nil, err
 	}
-	out, err := openUDP(ctx, 0,
+	out, err := openUDP(ctx, anyAddr(false, 0),
 		intOption("IP_TOS", unix.IPPROTO_IP, unix.IP_TOS, 0x10), // IPTOS_LOWDELAY
 		bindToDevice(u.name),
-		intOption("SO_REUSEPORT", unix.SOL_SOCKET, unix.SO_REUSEPORT, 1))
+		reusePort)
 	if err != nil {
 		u.logOpen(log, err, "Error creating write socket", "(w)")
 		return nil, err
@@ -48,12 +48,9 @@ func (u *ucast) open(ctx context.Context, attempts int, log logFunc) (conn, erro
 	log(halog.Info, nil, "glib: ucast: write socket priority set to IPTOS_LOWDELAY on %s", u.name)
 	log(halog.Info, nil, "glib: ucast: bound send socket to device: %s", u.name)
 	log(halog.Info, nil, "glib: ucast: set SO_REUSEPORT(w)")
-	in, err := bindUDP(ctx, attempts, int(u.to.Port()), func(err error) {
+	in, err := bindUDP(ctx, patient, anyAddr(false, u.to.Port()), func(err error) {
 		log(halog.Error, err, "glib: ucast: Can't bind (EADDRINUSE), retrying")
-	},
-		intOption("SO_REUSEADDR", unix.SOL_SOCKET, unix.SO_REUSEADDR, 1),
-		bindToDevice(u.name),
-		intOption("SO_REUSEPORT", unix.SOL_SOCKET, unix.SO_REUSEPORT, 1))
+	}, reuseAddr, bindToDevice(u.name), reusePort)
 	if err != nil {
 		u.logOpen(log, err, "unable to bind socket. Giving up", "(r)")
 		return nil, errors.Join(err, out.Close())
@@ -67,14 +64,13 @@ func (u *ucast) open(ctx context.Context, attempts int, log logFunc) (conn, erro
 
 // logOpen logs a failure to make a socket, or to set an option of it.
 func (u *ucast) logOpen(log logFunc, err error, socket, direction string) {
-	var oe *optionError
-	switch {
-	case !errors.As(err, &oe):
+	switch o := failedOption(err); o {
+	case "":
 		log(halog.Error, err, "glib: ucast: %s: %s", socket, strerror(err))
-	case oe.option == "SO_BINDTODEVICE":
+	case "SO_BINDTODEVICE":
 		log(halog.Error, err, "glib: ucast: error setting option SO_BINDTODEVICE%s on %s: %s", direction, u.name, strerror(err))
 	default:
-		log(halog.Error, err, "glib: ucast: error setting option %s: %s", oe.option, strerror(err))
+		log(halog.Error, err, "glib: ucast: error setting option %s: %s", o, strerror(err))
 	}
 }
 

@@ -163,6 +163,8 @@ type Host struct {
 	StonithType  func(name string) bool
 	StonithNames func(plugin string) ([]string, error)
 	ReadFile     func(path string) ([]byte, error)
+	// PortOfService tells whether a UDP service of that name is registered.
+	PortOfService func(name string) error
 	// Default udpport: what the service "ha-cluster" has; 0 means 694.
 	HAClusterPort int
 }

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"io/fs"
 	"net/netip"
+	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -186,6 +188,8 @@ func (m *mediumLine) checkSerial() bool {
 	}
 }
 
+// checkMulticast checks the words after the interface, and puts in their place what the original
+// makes of them: numbers of one or two bytes.
 func (m *mediumLine) checkMulticast() bool {
 	v6 := m.Kind == "mcast6"
 	hops, blank := "ttl", ""
@@ -204,22 +208,63 @@ func (m *mediumLine) checkMulticast() bool {
 			return m.bad(fmt.Sprintf("glib: %s [%s] missing %s", m.Kind, m.Name, what), "no %s given", what)
 		}
 	}
-	a, err := netip.ParseAddr(m.arg(0))
-	if err != nil || !a.IsMulticast() || a.Is6() != v6 {
-		return m.bad(fmt.Sprintf("glib: %s%s [%s] bad addr [%s]", blank, m.Kind, m.Name, m.arg(0)), "%q is not a multicast address", m.arg(0))
+	if a, err := netip.ParseAddr(m.arg(0)); err != nil || a.Is6() != v6 || !isGroup(a) {
+		return m.bad(fmt.Sprintf("glib: %s%s [%s] bad addr [%s]", blank, m.Kind, m.Name, m.arg(0)), "%q is not %s", m.arg(0), groups[v6])
 	}
-	if port := atoi(m.arg(1)); port <= 0 && !v6 {
-		return m.bad(fmt.Sprintf("glib:  mcast [%s] bad port [%d]", m.Name, port), "bad port %q", m.arg(1))
+	if !m.checkPort(v6) {
+		return false
 	}
 	for i, c := range []struct {
 		what string
 		high uint8
 	}{{hops, 4}, {"loop", 1}} {
-		if n := uint8(atoi(m.arg(i + 2))); n > c.high { // one byte, as in the original
+		n := uint8(atoi(m.arg(i + 2)))
+		if n > c.high {
 			return m.bad(fmt.Sprintf("glib:  %s [%s] bad %s [%d]", m.Kind, m.Name, c.what, n), "bad %s %q, not from 0 to %d", c.what, m.arg(i+2), c.high)
 		} else if n == 0 && c.what == hops {
 			m.warn(m.Pos, m.Kind, "1 or more", "", "%s 0: nothing leaves this machine", hops)
 		}
+		m.Args[i+2] = strconv.Itoa(int(n))
+	}
+	return true
+}
+
+// groups are the addresses that mcast and mcast6 take.
+var groups = map[bool]string{
+	false: "an IPv4 multicast address",
+	true:  "an IPv6 multicast address of link, admin, site or organisation scope (ff02::, ff04::, ff05::, ff08::)",
+}
+
+// isGroup tells whether the original takes an address for a multicast group: any of IPv4; of IPv6
+// those that leave the interface and not the organisation.
+func isGroup(a netip.Addr) bool {
+	if !a.IsMulticast() || a.Zone() != "" {
+		return false
+	}
+	if a.Is4() {
+		return true
+	}
+	b := a.As16()
+	return slices.Contains([]byte{2, 4, 5, 8}, b[1]&0x0f) && [14]byte(b[2:]) != [14]byte{}
+}
+
+// checkPort wants a number; mcast6 looks the name of a service up, too.
+func (m *mediumLine) checkPort(v6 bool) bool {
+	if !v6 {
+		port := atoi(m.arg(1))
+		if port <= 0 {
+			return m.bad(fmt.Sprintf("glib:  mcast [%s] bad port [%d]", m.Name, port), "bad port %q", m.arg(1))
+		}
+		m.Args[1] = strconv.Itoa(int(uint16(port)))
+		return true
+	}
+	if _, err := strconv.ParseUint(m.arg(1), 10, 16); err == nil || m.host.PortOfService == nil {
+		return true
+	}
+	if err := m.host.PortOfService(m.arg(1)); err != nil {
+		a := m.Args
+		return m.bad(fmt.Sprintf("glib: getaddrinfo([%s]:%s): Servname not supported for ai_socktype\nWARN: glib: Error creating mcast6_private(%s, %s, %s, %d, %d)",
+			a[0], a[1], m.Name, a[0], a[1], uint8(atoi(a[2])), uint8(atoi(a[3]))), "port %q: %v", a[1], err)
 	}
 	return true
 }

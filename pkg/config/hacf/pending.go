@@ -6,7 +6,6 @@ const (
 	ordinary     = "the daemon runs at ordinary priority, its memory is not locked"
 	noLogd       = "lines go to the files and to syslog directly"
 	noReset      = "a dead node is not reset before its resources are taken"
-	notOpened    = "the medium is not opened"
 	noCores      = "core dumps are left to the system"
 )
 
@@ -20,17 +19,12 @@ var pending = map[string]string{
 	"conn_logd_time":             noLogd,
 	"coredumps":                  noCores,
 	"coreroot":                   noCores,
-	"mcast":                      notOpened,
-	"mcast6":                     notOpened,
 	"memreserve":                 ordinary,
-	"ping6":                      notOpened,
 	"realtime=on":                ordinary,
 	"rtprio":                     ordinary,
-	"serial":                     notOpened,
 	"stonith":                    noReset,
 	"stonith_host":               noReset,
 	"traditional_compression=on": uncompressed,
-	"ucast6":                     notOpened,
 	"use_apphbd=on":              "the daemon does not register with apphbd",
 	"use_logd=on":                noLogd,
 	"uuidfrom=nodename":          "the node's UUID comes from the file",
