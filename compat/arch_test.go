@@ -12,7 +12,7 @@ const module = "github.com/systole-ha/systole/"
 // not here fails the test, so that each new one is placed on purpose.
 var floors = [][]string{
 	0:  {"diag", "api/frame"},
-	1:  {"getopt", "hamsg", "ipvs", "netif", "halog", "agent", "lab", "perlre"},
+	1:  {"getopt", "hamsg", "ipvs", "netif", "halog", "agent", "lab", "layout", "perlre"},
 	2:  {"hbauth"},
 	3:  {"config/hacf", "config/authkeys", "config/haresources", "config/ldirectordcf", "config/systolecf", "cluster/ipfail", "cluster/seqtrack", "cluster/liveness", "cluster/takeover"},
 	4:  {"cluster", "director", "config/hadir", "config/view"},

@@ -17,7 +17,8 @@ type Env struct {
 	Stdin          io.Reader
 	Stdout, Stderr io.Writer
 	Getenv         func(string) string
-	Arg0           string // the path by which the program was called
+	Arg0           string   // the path by which the program was called
+	names          []string // all names that the program answers to
 }
 
 // OS is the real process's Env.
@@ -41,7 +42,7 @@ func Main(argv []string, env Env) int {
 	if len(argv) == 0 {
 		argv = []string{"systole"}
 	}
-	env.Arg0 = argv[0]
+	env.Arg0, env.names = argv[0], programNames()
 	// A daemon's argv[0] is a title: "heartbeat: master control process".
 	name, _, _ := strings.Cut(filepath.Base(argv[0]), ":")
 	if p := find(name); p != nil {

@@ -6,6 +6,7 @@ func programs() []program {
 		demoProgram,
 		checkProgram,
 		showProgram,
+		installProgram,
 		heartbeatProgram,
 		ldirectordProgram,
 		ipvsadmProgram,
