@@ -67,7 +67,29 @@ func services(env Env, files *daemon.Files) func(*halog.Log) *daemon.Services {
 		}
 		announcer := announce.New(announce.Options{})
 		s.Run = append(s.Run, announcer.Run)
-		s.Agents = builtin(rules, ld, sync, ipaddr.New(ipaddr.Options{Host: host, Announcer: announcer, Dialect: log.Dialect()}))
+		addresses := ipaddr.New(ipaddr.Options{Host: host, Announcer: announcer, Dialect: log.Dialect()})
+		s.Guard = guard(addresses, files.Systole.AddressLost, log.Logger("heartbeat", 0))
+		resume := s.Resume
+		s.Resume = func(ctx context.Context) error {
+			for _, name := range []string{"IPaddr", "IPaddr2", "IPv6addr"} {
+				for _, args := range files.Arguments(name) {
+					addresses.Hold(append(args, "")[0])
+				}
+			}
+			return resume(ctx)
+		}
+		s.Agents = builtin(rules, ld, sync, addresses)
 		return s
+	}
+}
+
+// guard watches the addresses that are held, by the rule of systole.cf's addresslost.
+func guard(addresses *ipaddr.Agent, rule string, log *halog.Logger) func(context.Context, func(string)) {
+	return func(ctx context.Context, handOver func(why string)) {
+		o := ipaddr.GuardOptions{Log: log.Log, OnlyLog: rule == "log"}
+		if rule == "standby" {
+			o.Lost = func() { handOver("an address is out of reach (addresslost standby)") }
+		}
+		addresses.Guard(ctx, o)
 	}
 }

@@ -51,6 +51,9 @@ type Services struct {
 	// Resume brings back what ran in this very process before it was restarted in place with its
 	// resources in hand; nil: nothing has to be.
 	Resume func(context.Context) error
+	// Guard watches over what was started until its context ends; handOver asks the peer to take
+	// everything. Nil: nothing is watched.
+	Guard func(ctx context.Context, handOver func(why string))
 }
 
 // Outcome is how a run ended.
@@ -238,6 +241,9 @@ func (d *service) run() cluster.Exit {
 		d.start(func() { f(workers) })
 	}
 	d.start(func() { d.signals(workers) })
+	if d.services.Guard != nil {
+		d.start(func() { d.services.Guard(workers, func(why string) { d.handOver(workers, why) }) })
+	}
 	if d.Restarted && d.services.Resume != nil {
 		d.start(func() {
 			if err := d.services.Resume(workers); err != nil {
@@ -255,6 +261,17 @@ func (d *service) run() cluster.Exit {
 		return cluster.Exit{}
 	}
 	return *d.loop.exit
+}
+
+// handOver does what hb_standby does.
+func (d *service) handOver(ctx context.Context, why string) {
+	d.core.Logf(halog.Warn, "%s: going standby", why)
+	text, err := hamsg.New(hamsg.TAskResources).Add(hamsg.FResources, "all").Add(hamsg.FComment, "me").AppendText(nil)
+	if err != nil {
+		d.core.Logf(halog.Error, "hand over: %v", err)
+		return
+	}
+	d.loop.post(ctx, cluster.Said{Text: text})
 }
 
 func (d *service) start(f func()) {

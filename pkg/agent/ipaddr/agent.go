@@ -34,7 +34,8 @@ type Agent struct {
 	o Options
 
 	mu     sync.Mutex
-	places map[netip.Addr]place // where IPaddr2 put addresses
+	places map[netip.Addr]place      // where IPaddr2 put addresses
+	held   map[netip.Addr]netif.Addr // started: what Guard watches
 }
 
 // New makes the agent.
@@ -42,7 +43,7 @@ func New(o Options) *Agent {
 	if o.StateDir == "" {
 		o.StateDir = "/run/resource-agents"
 	}
-	return &Agent{o: o, places: map[netip.Addr]place{}}
+	return &Agent{o: o, places: map[netip.Addr]place{}, held: map[netip.Addr]netif.Addr{}}
 }
 
 // keep remembers where an address was put.
@@ -82,9 +83,15 @@ func (a *Agent) Run(_ context.Context, c agent.Call) (agent.Result, error) {
 	var code int
 	switch c.Op {
 	case agent.Start:
-		code = x.ops.start()
+		if code = x.ops.start(); code == success {
+			a.Hold(c.Args[0])
+		}
 	case agent.Stop:
-		code = x.ops.stop()
+		ip, _ := netip.ParseAddr(parseTarget(c.Args[0]).ip)
+		a.release(ip)
+		if code = x.ops.stop(); code != success {
+			a.hold(ip) // it may be there still
+		}
 	default: // the wrappers turn status into monitor
 		code = x.ops.monitor()
 	}
@@ -99,6 +106,7 @@ func (a *Agent) Renew(_ context.Context, c agent.Call) error {
 		return fmt.Errorf("announce %s %s: not an address", c.Name, strings.Join(c.Args, " "))
 	}
 	x.ops.renew()
+	a.Hold(c.Args[0])
 	return nil
 }
 

@@ -3,6 +3,7 @@
 package systolecf
 
 import (
+	"maps"
 	"slices"
 	"strings"
 
@@ -18,18 +19,23 @@ type Config struct {
 	StopFailure string
 	// IPVS is which table the agents work on: kernel (the default) or userspace.
 	IPVS string
+	// AddressLost is what is done when an address of ours is taken away by somebody else, or its
+	// interface is lost: repair (put it back, the default), standby (the same, and what stays out of
+	// reach for 2 s hands everything over to the peer) or log.
+	AddressLost string
 }
 
 var values = map[string][]string{
 	"logdialect":  {"centos6", "debian12"},
 	"stopfailure": {"reboot", "standby", "log"},
 	"ipvs":        {"kernel", "userspace"},
+	"addresslost": {"repair", "standby", "log"},
 }
 
 // Parse reads the file; an empty text gives the defaults.
 func Parse(file string, text []byte) (Config, diag.List) {
-	c := Config{LogDialect: "centos6", StopFailure: "reboot", IPVS: "kernel"}
-	fields := map[string]*string{"logdialect": &c.LogDialect, "stopfailure": &c.StopFailure, "ipvs": &c.IPVS}
+	c := Config{LogDialect: "centos6", StopFailure: "reboot", IPVS: "kernel", AddressLost: "repair"}
+	fields := map[string]*string{"logdialect": &c.LogDialect, "stopfailure": &c.StopFailure, "ipvs": &c.IPVS, "addresslost": &c.AddressLost}
 	var problems diag.List
 	for n, line := range strings.Split(string(text), "\n") {
 		line, _, _ = strings.Cut(line, "#")
@@ -44,7 +50,7 @@ func Parse(file string, text []byte) (Config, diag.List) {
 		allowed, known := values[name]
 		switch {
 		case !known:
-			problems.Errorf(at(name), "", "logdialect, stopfailure or ipvs", "%q is not a directive", name)
+			problems.Errorf(at(name), "", strings.Join(slices.Sorted(maps.Keys(values)), ", "), "%q is not a directive", name)
 		case len(words) != 2:
 			problems.Errorf(at(name), name, strings.Join(allowed, " or "), "%d values", len(words)-1)
 		case !slices.Contains(allowed, words[1]):
