@@ -2,85 +2,28 @@ package compat
 
 import (
 	"context"
-	"fmt"
 	"net/netip"
-	"os"
-	"slices"
 	"strings"
 	"testing"
-	"text/tabwriter"
 	"time"
 
 	"github.com/systole-ha/systole/pkg/lab"
 )
 
-// The benchmarks are no tests: they assert nothing about time. They print figures of ours and of
-// the original, taken in one run, turn by turn, on the same hosts with the same files.
-
-const benchRuns = 5
-
 // benchTimers are the tutorial's files with a shorter deadtime, so that a run is not all waiting.
 var benchTimers = strings.NewReplacer("keepalive 2\n", "keepalive 1\n", "deadtime 5\n", "deadtime 3\n", "warntime 3\n", "warntime 2\n")
 
-// figure is one thing measured, run by run.
-type figure struct {
-	name, unit string
-	runs       map[lab.Impl][]float64
-}
-
-type figures []*figure
-
-func (fs *figures) add(name, unit string, impl lab.Impl, value float64) {
-	for _, f := range *fs {
-		if f.name == name {
-			f.runs[impl] = append(f.runs[impl], value)
-			return
-		}
-	}
-	*fs = append(*fs, &figure{name, unit, map[lab.Impl][]float64{impl: {value}}})
-}
-
-// print writes the table: min, median, max of each, and the original's median over ours.
-func (fs figures) print() {
-	w := tabwriter.NewWriter(os.Stdout, 0, 8, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(w, "figure\tours min\tmedian\tmax\toriginal min\tmedian\tmax\toriginal/ours\tunit\t")
-	for _, f := range fs {
-		fmt.Fprintf(w, "%s\t", f.name)
-		var medians []float64
-		for _, impl := range []lab.Impl{lab.Ours, lab.Original} {
-			v := slices.Sorted(slices.Values(f.runs[impl]))
-			if len(v) == 0 {
-				fmt.Fprint(w, "-\t-\t-\t")
-				continue
-			}
-			m := v[len(v)/2]
-			medians = append(medians, m)
-			fmt.Fprintf(w, "%.4g\t%.4g\t%.4g\t", v[0], m, v[len(v)-1])
-		}
-		ratio := "-"
-		if len(medians) == 2 && medians[0] > 0 {
-			ratio = fmt.Sprintf("%.1f", medians[1]/medians[0])
-		}
-		fmt.Fprintf(w, "%s\t%s\t\n", ratio, f.unit)
-	}
-	if err := w.Flush(); err != nil {
-		panic(err)
-	}
-}
-
 // TestBenchTakeover measures a takeover after a power-off, a planned stop and the fail-back.
 func TestBenchTakeover(t *testing.T) {
-	var fs figures
 	for run := range benchRuns {
 		for _, impl := range []lab.Impl{lab.Ours, lab.Original} {
 			t.Logf("run %d of %d, %s", run+1, benchRuns, impl)
-			benchTakeover(t, impl, &fs)
+			benchTakeover(t, impl)
 		}
 	}
-	fs.print()
 }
 
-func benchTakeover(t *testing.T, impl lab.Impl, fs *figures) {
+func benchTakeover(t *testing.T, impl lab.Impl) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer cancel()
@@ -136,8 +79,8 @@ func benchTakeover(t *testing.T, impl lab.Impl, fs *figures) {
 	n, err := forks.Stop()
 	must(err)
 	dead := loggedAt(t, h.Slave, "node ha-master: is dead")
-	fs.add("is dead to address up", "ms", impl, float64(up.Time.Sub(dead).Microseconds())/1000)
-	fs.add("processes started by a takeover", "", impl, float64(n.Processes))
+	bench.add("is dead to address up", "ms", "power-off; log line to the kernel's notice", of(impl), float64(up.Time.Sub(dead).Microseconds())/1000)
+	bench.add("processes started by a takeover", "", "the kernel's process notices", of(impl), float64(n.Processes))
 	settle2 := time.Now()
 	waitFor(t, 30*time.Second, "clients are served again", func() bool { by, _ := probe.Answers(settle2, time.Now()); return len(by) > 0 })
 
@@ -148,7 +91,7 @@ func benchTakeover(t *testing.T, impl lab.Impl, fs *figures) {
 	settle(h.Master)
 	waitFor(t, 30*time.Second, "the fail-back is over", func() bool { return !h.Slave.HoldsVIP() })
 	time.Sleep(500 * time.Millisecond)
-	fs.add("client outage of a fail-back", "ms", impl, float64(probe.Longest(begin, time.Now()).Duration().Microseconds())/1000)
+	bench.add("client outage of a fail-back", "ms", "GET / every 2 ms, longest time without an answer", of(impl), float64(probe.Longest(begin, time.Now()).Duration().Microseconds())/1000)
 
 	// It is stopped.
 	waitFor(t, 30*time.Second, "the pair is at rest", func() bool {
@@ -164,5 +107,5 @@ func benchTakeover(t *testing.T, impl lab.Impl, fs *figures) {
 	}
 	settle(h.Slave)
 	time.Sleep(500 * time.Millisecond)
-	fs.add("client outage of a planned stop", "ms", impl, float64(probe.Longest(begin, time.Now()).Duration().Microseconds())/1000)
+	bench.add("client outage of a planned stop", "ms", "GET / every 2 ms, longest time without an answer", of(impl), float64(probe.Longest(begin, time.Now()).Duration().Microseconds())/1000)
 }
