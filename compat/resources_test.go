@@ -1,0 +1,213 @@
+package compat
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/systole-ha/systole/pkg/lab"
+)
+
+// The resources of every kind. The third line's cannot be stopped, which ends in a reboot.
+const everyKind = `ha-master 172.16.60.111 Filesystem::tmpfs::/srv::tmpfs SendArp::172.16.60.111/eth0 lsb OCF::Dummy::one own::a::b:c chatty hanging stubborn failing
+ha-master 172.16.60.112 own::second
+ha-master deadly
+`
+
+// everyScript are the scripts of the administrator in everyKind, path → text. Each keeps its state in a file.
+var everyScript = map[string]string{
+	"/etc/ha.d/haresources":         everyKind,
+	"/etc/ha.d/conf/OCF/Dummy/one":  "OCF_RESKEY_state=/tmp/dummy.state\n",
+	"/etc/init.d/lsb":               state("lsb", ""),
+	"/etc/ha.d/resource.d/own":      state("own-$1-$2", ""),
+	"/etc/ha.d/resource.d/chatty":   state("chatty", `head -c 3000000 /dev/zero | tr '\0' x; head -c 2000000 /dev/zero | tr '\0' y >&2`),
+	"/etc/ha.d/resource.d/hanging":  state("hanging", `[ "$op" != start ] || while [ ! -e /tmp/go ]; do sleep 0.1; done`),
+	"/etc/ha.d/resource.d/stubborn": state("stubborn", `[ "$op" != stop ] || { rm -f /tmp/stubborn; exit 5; }`),
+	"/etc/ha.d/resource.d/failing":  state("failing", `[ "$op" != start ] || exit 3`),
+	"/etc/ha.d/resource.d/deadly":   state("deadly", `[ "$op" != stop ] || exit 1`),
+}
+
+// state is a resource whose status is a file in /tmp; extra runs first.
+func state(name, extra string) string {
+	return `#!/bin/sh
+for op; do :; done
+` + extra + `
+file=/tmp/` + name + `
+echo "$0 $*: HA_CURHOST=$HA_CURHOST LC_ALL=$LC_ALL umask=$(umask) stdin=$(readlink /proc/self/fd/0) dir=$(pwd)" >>/tmp/calls
+case $op in
+start) : >$file ;;
+stop) rm -f $file ;;
+status) if [ -e $file ]; then echo "$0 is running"; else echo "$0 is stopped"; fi ;;
+esac
+`
+}
+
+// rebootRecorder takes the place of what the original ends a machine with.
+const rebootRecorder = "#!/bin/sh\necho \"$0 $*\" >>/tmp/rebooted\n"
+
+// TestResources has the original and ours acquire and release resources of every kind, with failures, and compares
+// what scripts logged, line by line, and how the administrator's scripts were called.
+func TestResources(t *testing.T) {
+	lab.NeedPrograms(t, "/usr/lib/ocf/resource.d/heartbeat/Dummy")
+	type outcome struct{ log, calls, rebooted string }
+	results := map[lab.Impl]outcome{}
+	t.Run("clusters", func(t *testing.T) {
+		for _, impl := range []lab.Impl{lab.Original, lab.Ours} {
+			t.Run(impl.String(), func(t *testing.T) {
+				t.Parallel()
+				s := newEveryKind(t, impl)
+				s.play()
+				results[impl] = outcome{scriptStory(t, s.Master.Log()), s.file("/tmp/calls"), s.file("/tmp/rebooted")}
+			})
+		}
+	})
+	want, got := results[lab.Original], results[lab.Ours]
+	if want.rebooted == "" {
+		t.Error("the original did not reboot: this test does not test what it is for")
+	}
+	if diff := cmp.Diff(want.log, got.log); diff != "" {
+		t.Errorf("what scripts logged (-original +ours):\n%s", diff)
+	}
+	if diff := cmp.Diff(want.calls, got.calls); diff != "" {
+		t.Errorf("how scripts were called (-original +ours):\n%s", diff)
+	}
+}
+
+type everyKindRun struct {
+	*testing.T
+	*lab.Hosts
+}
+
+func newEveryKind(t *testing.T, impl lab.Impl) *everyKindRun {
+	config := map[string]string{"/etc/ha.d/systole.cf": "logdialect debian12\n"}
+	for path, text := range everyScript {
+		config[path] = text
+	}
+	conf := func(master bool) map[string]string {
+		return map[string]string{"/etc/ha.d/ha.cf": fastTimers.Replace(lab.TutorialConfig(master)["/etc/ha.d/ha.cf"])}
+	}
+	o := lab.HostsOptions{
+		Master: impl, Slave: lab.Ours, Root: installRoot(t), Config: config, MasterConfig: conf(true), SlaveConfig: conf(false),
+		// Three attempts of a stop instead of eleven; and where the original's OCF looks, which finds nothing by default.
+		Env: []string{"SYSTOLE_NO_REBOOT=1", "HA_STOPRETRYMAX=2", "OCF_AGENTS=/usr/lib/ocf/resource.d"},
+		Log: func(string, ...any) {},
+	}
+	s := &everyKindRun{t, lab.Tutorial(t, o)}
+	for path, text := range everyScript {
+		if strings.HasPrefix(path, "/etc/init.d/") || strings.HasPrefix(path, "/etc/ha.d/resource.d/") {
+			if err := s.Master.WriteFile(path, []byte(text), 0o755); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	s.disarm()
+	return s
+}
+
+// disarm makes sure that no program by which the original reboots a machine is left on its node.
+func (s *everyKindRun) disarm() {
+	s.Helper()
+	for _, name := range []string{"reboot", "init", "halt", "poweroff", "shutdown", "telinit"} {
+		path := "/usr/sbin/" + name
+		if err := s.Master.Remove(path); err != nil && !os.IsNotExist(err) {
+			s.Logf("%s: %v", path, err)
+		}
+		if err := s.Master.WriteFile(path, []byte(rebootRecorder), 0o755); err != nil {
+			s.Fatal(err)
+		}
+		r, err := s.Master.Exec(s.Context(), "/bin/cat", "/sbin/"+name)
+		if err != nil || r.Stdout != rebootRecorder {
+			s.Fatalf("/sbin/%s of %s is not the recorder: %v %q", name, s.Master.Name(), err, r.Stdout)
+		}
+	}
+}
+
+func (s *everyKindRun) file(path string) string {
+	text, err := s.Master.ReadFile(path)
+	if err != nil {
+		return ""
+	}
+	return string(text)
+}
+
+func (s *everyKindRun) logs(text string) {
+	s.Helper()
+	waitFor(s.T, limit, text, func() bool { return strings.Contains(s.Master.Log(), text) })
+}
+
+func (s *everyKindRun) play() {
+	ctx, cancel := context.WithTimeout(s.Context(), 3*time.Minute)
+	defer cancel()
+	defer func() {
+		if s.Failed() {
+			s.Logf("ha-log:\n%s", s.Master.Log())
+		}
+	}()
+	for _, d := range []*lab.Director{s.Master, s.Slave} {
+		if r, err := d.Start(ctx); err != nil || r.Code != 0 {
+			s.Fatalf("start %s: %+v %v", d.Name(), r, err)
+		}
+	}
+	s.logs("Running /etc/ha.d/resource.d/hanging  start")
+	// Nothing goes on in the group while it hangs; heartbeats do.
+	time.Sleep(3 * time.Second) // twice the deadtime
+	if strings.Contains(s.Master.Log(), "stubborn  start") || strings.Contains(s.Slave.Log(), "node ha-master: is dead") {
+		s.Errorf("while a resource hangs:\n%s", s.Slave.Log())
+	}
+	if err := s.Master.WriteFile("/tmp/go", nil, 0o644); err != nil {
+		s.Fatal(err)
+	}
+	s.logs("Running /etc/ha.d/resource.d/failing  start")
+	s.logs("Machine reboot narrowly avoided!")
+	s.logs("Running /etc/ha.d/resource.d/deadly  start")
+	waitFor(s.T, limit, "the second group", func() bool { return s.file("/tmp/calls") != "" && s.has("own-second-start") })
+	if debug := s.file("/var/log/ha-debug"); strings.Count(debug, "xxxxxxxxxx") < 290000 || strings.Count(debug, "yyyyyyyyyy") < 190000 {
+		s.Errorf("ha-debug has %d bytes: not what a resource printed", len(debug))
+	}
+	stopped := make(chan struct{})
+	go func() { // ends with ctx at the latest: the original's stop waits for a process that was killed
+		defer close(stopped)
+		_, _ = s.Master.Stop(ctx)
+	}()
+	s.logs("CRIT: Killing heartbeat ungracefully!")
+	if s.Master.Impl == lab.Original {
+		waitFor(s.T, limit, "the reboot", func() bool { return s.file("/tmp/rebooted") != "" })
+	}
+	<-stopped
+}
+
+func (s *everyKindRun) has(string) bool {
+	return strings.Contains(s.file("/tmp/calls"), "/etc/ha.d/resource.d/own second start")
+}
+
+// lateARP is what the original's IPaddr says when its announcements are out, at any time.
+var lateARP = regexp.MustCompile(`^IPaddr\d?\(\S+\)\[\w\]: INFO: $`)
+
+// scriptStory are the lines of scripts, with letters for process ids.
+func scriptStory(t *testing.T, log string) string {
+	t.Helper()
+	lines, err := parseHALog(log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var b strings.Builder
+	letters := map[string]string{}
+	for _, l := range lines {
+		if l.who == "heartbeat" || l.who == "ipfail" || strings.HasPrefix(l.who, "harc(") || strings.HasPrefix(l.who, "mach_down(") {
+			continue
+		}
+		if letters[l.pid] == "" {
+			letters[l.pid] = fmt.Sprintf("P%d", len(letters)+1)
+		}
+		if text := fmt.Sprintf("%s[%s]: %s\n", l.who, letters[l.pid], l.text); !lateARP.MatchString(text) {
+			b.WriteString(text)
+		}
+	}
+	return b.String()
+}
