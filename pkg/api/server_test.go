@@ -98,7 +98,9 @@ func (s *service) step(in broker.Input) {
 			s.mu.Lock()
 			s.logs = append(s.logs, "cluster: "+a.Msg.Type()+" "+a.Msg.Get(hamsg.FStatus)+" "+a.Msg.Get(hamsg.FComment))
 			s.mu.Unlock()
-			s.step(broker.Delivered{Kind: cluster.Kept, Msg: a.Msg})
+			if to := a.Msg.Get(hamsg.FTo); to == "" || to == "hba" {
+				s.step(broker.Delivered{Kind: cluster.Kept, Msg: a.Msg})
+			}
 		case broker.Log:
 			s.mu.Lock()
 			s.logs = append(s.logs, a.Level.String()+": "+a.Text)

@@ -57,3 +57,28 @@ func Read(r io.Reader) ([]byte, error) {
 	}
 	return body.Bytes(), nil
 }
+
+// Buffer takes a stream piece by piece and gives its frames. The zero Buffer is empty.
+type Buffer struct{ data []byte }
+
+// Append adds what came in.
+func (b *Buffer) Append(p []byte) { b.data = append(b.data, p...) }
+
+// Next takes the first frame out and returns its body; ok is false when it is not there in full.
+// Errors are those of [Read].
+func (b *Buffer) Next() (body []byte, ok bool, err error) {
+	if len(b.data) < headLen {
+		return nil, false, nil
+	}
+	body, err = Read(bytes.NewReader(b.data))
+	switch {
+	case errors.Is(err, io.ErrUnexpectedEOF):
+		return nil, false, nil
+	case err != nil:
+		return nil, false, err
+	}
+	if b.data = b.data[headLen+len(body):]; len(b.data) == 0 {
+		b.data = nil
+	}
+	return body, true, nil
+}

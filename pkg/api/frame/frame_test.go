@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"runtime"
+	"strings"
 	"testing"
 	"testing/iotest"
 
@@ -90,4 +91,33 @@ func FuzzRead(f *testing.F) {
 			t.Errorf("%q is read as %q", stream, body)
 		}
 	})
+}
+
+func TestBuffer(t *testing.T) {
+	stream := frame.Append(frame.Append(frame.Append(nil, []byte("one")), nil), []byte("three"))
+	for size := 1; size <= len(stream); size++ {
+		var b frame.Buffer
+		var got []string
+		for at := 0; at < len(stream); at += size {
+			b.Append(stream[at:min(at+size, len(stream))])
+			for {
+				body, ok, err := b.Next()
+				if err != nil {
+					t.Fatal(err)
+				}
+				if !ok {
+					break
+				}
+				got = append(got, string(body))
+			}
+		}
+		if strings.Join(got, "|") != "one||three" {
+			t.Errorf("in pieces of %d: %q", size, got)
+		}
+	}
+	var b frame.Buffer
+	b.Append([]byte("no frame at all"))
+	if _, _, err := b.Next(); !errors.Is(err, frame.ErrMagic) {
+		t.Errorf("%v, want ErrMagic", err)
+	}
 }
