@@ -8,6 +8,7 @@ import (
 	"os"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/systole-ha/systole/pkg/api/frame"
@@ -32,8 +33,8 @@ type Daemon struct {
 	Node                string
 	Version             string
 	Deadtime, Keepalive time.Duration
-	Facility            int  // syslog facility times 8, -1 for none
-	Pacemaker           bool // it does not manage haresources
+	Facility            int    // syslog facility times 8, -1 for none
+	Pacemaker           string // as ha.cf has it; "" if the daemon manages haresources
 }
 
 // RefusedError is a question, or a sign-on, that the daemon does not accept.
@@ -92,10 +93,10 @@ func (c *Client) signOn() error {
 	if n, ok := m.GetInt(hamsg.FFacility); ok {
 		d.Facility = int(n)
 	}
-	switch m.Get(hamsg.FPacemaker) {
+	switch v := m.Get(hamsg.FPacemaker); strings.ToLower(v) {
 	case "", "false", "off", "no", "n", "0":
 	default:
-		d.Pacemaker = true
+		d.Pacemaker = v
 	}
 	c.Daemon = d
 	if refused != nil {

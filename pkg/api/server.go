@@ -31,19 +31,44 @@ const farewell = 5 * time.Second
 // Server is the daemon's end of the socket. [Server.Run] takes connections and reads; the other
 // methods are for the one goroutine that owns the broker, and never wait for a client.
 type Server struct {
-	post     func(broker.Input)
-	listener *net.UnixListener
-	writers  sync.WaitGroup
+	post      func(broker.Input)
+	listeners []listener
+	writers   sync.WaitGroup
 
 	mu     sync.Mutex
+	last   broker.Conn
 	conns  map[broker.Conn]*serverConn
 	queued int // bytes in all queues
 }
 
+type listener struct {
+	*net.UnixListener
+	public bool
+}
+
 // Listen makes the socket, in place of one that an earlier run has left. Everybody may connect who
-// gets to its directory, as with the original. post hands an input to whoever owns the broker; it
-// may block, and has to return when the context of Run ends.
-func Listen(path string, post func(broker.Input)) (*Server, error) {
+// gets to its directory, as with the original. A second one, public, is for everybody (see
+// [broker.Peer.Public]); "" is none. post hands an input to whoever owns the broker; it may block,
+// and has to return when the context of Run ends.
+func Listen(path, public string, post func(broker.Input)) (*Server, error) {
+	s := &Server{post: post, conns: map[broker.Conn]*serverConn{}}
+	for _, p := range []string{path, public} {
+		if p == "" {
+			continue
+		}
+		l, err := listen(p)
+		if err != nil {
+			for _, had := range s.listeners {
+				had.Close()
+			}
+			return nil, err
+		}
+		s.listeners = append(s.listeners, listener{l, p == public})
+	}
+	return s, nil
+}
+
+func listen(path string) (*net.UnixListener, error) {
 	if st, err := os.Lstat(path); err == nil && st.Mode()&os.ModeSocket != 0 {
 		if err := os.Remove(path); err != nil {
 			return nil, fmt.Errorf("replace socket: %w", err)
@@ -57,7 +82,7 @@ func Listen(path string, post func(broker.Input)) (*Server, error) {
 	if err := os.Chmod(path, 0o777); err != nil {
 		return nil, errors.Join(fmt.Errorf("open socket to all: %w", err), l.Close())
 	}
-	return &Server{post: post, listener: l, conns: map[broker.Conn]*serverConn{}}, nil
+	return l, nil
 }
 
 // MaxConns is how many connections this process can afford: half of its descriptors, at most 1024.
@@ -71,17 +96,28 @@ func MaxConns() int {
 
 // Run takes connections until ctx ends; then all are closed.
 func (s *Server) Run(ctx context.Context) {
-	stop := context.AfterFunc(ctx, func() { s.listener.Close() })
-	defer stop()
-	var readers sync.WaitGroup
-	defer func() {
-		s.listener.Close()
-		s.closeAll()
-		readers.Wait()
-		s.writers.Wait()
-	}()
-	for id := broker.Conn(1); ; id++ {
-		c, err := s.listener.AcceptUnix()
+	var readers, accepters sync.WaitGroup
+	for _, l := range s.listeners {
+		accepters.Add(1)
+		go func() {
+			defer accepters.Done()
+			s.accept(ctx, l, &readers)
+		}()
+	}
+	<-ctx.Done()
+	for _, l := range s.listeners {
+		l.Close()
+	}
+	accepters.Wait()
+	s.closeAll()
+	readers.Wait()
+	s.writers.Wait()
+}
+
+// accept takes connections of one socket until it is closed.
+func (s *Server) accept(ctx context.Context, l listener, readers *sync.WaitGroup) {
+	for {
+		c, err := l.AcceptUnix()
 		switch {
 		case ctx.Err() != nil:
 			if err == nil {
@@ -100,7 +136,10 @@ func (s *Server) Run(ctx context.Context) {
 			c.Close()
 			continue
 		}
+		peer.Public = l.public
 		s.mu.Lock()
+		s.last++
+		id := s.last
 		s.conns[id] = sc
 		s.mu.Unlock()
 		readers.Add(1)

@@ -52,7 +52,7 @@ func serve(t *testing.T) *service {
 		Exists: func(int) bool { return true },
 	})
 	ctx, cancel := context.WithCancel(t.Context())
-	server, err := api.Listen(s.path, func(in broker.Input) {
+	server, err := api.Listen(s.path, "", func(in broker.Input) {
 		select {
 		case s.inputs <- in:
 		case <-ctx.Done():
@@ -243,7 +243,7 @@ func TestServer(t *testing.T) {
 	if _, err := net.Dial("unix", s.path); err == nil || errors.Is(err, os.ErrNotExist) {
 		t.Errorf("a stopped server: %v, want a refusal", err)
 	}
-	again, err := api.Listen(s.path, func(broker.Input) {})
+	again, err := api.Listen(s.path, "", func(broker.Input) {})
 	if err != nil {
 		t.Fatalf("a socket that is left keeps the next from being made: %v", err)
 	}

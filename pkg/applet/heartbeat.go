@@ -30,12 +30,11 @@ var heartbeatProgram = program{
 }
 
 const (
-	heartbeatVersion = daemon.Version + " (node: systole)"
-	heartbeatUsage   = "\nUsage: heartbeat [-dDkMrRsvWlVf] [-C Current-resource-state]\n" +
+	heartbeatUsage = "\nUsage: heartbeat [-dDkMrRsvWlVf] [-C Current-resource-state]\n" +
 		"\t-C only valid with -R\n\t-r is mutually exclusive with -R\n"
 )
 
-var heartbeatGrammar = getopt.Grammar{Opts: []getopt.Opt{
+var heartbeatGrammar = getopt.Grammar{Dialect: getopt.Short, Opts: []getopt.Opt{
 	{Short: 'd'},
 	{Short: 'D'},
 	{Short: 'k'},
@@ -49,7 +48,6 @@ var heartbeatGrammar = getopt.Grammar{Opts: []getopt.Opt{
 	{Short: 'C', Value: getopt.Required},
 	{Short: 'V'},
 	{Short: 'f'},
-	{Short: 'h', Long: "help"},
 }}
 
 // daemonEnv carries what a daemon process is told by the process that starts it. Arguments would
@@ -89,11 +87,11 @@ func heartbeat(env Env, args []string) int {
 	}
 	r, err := heartbeatGrammar.Parse(args)
 	if r.Has("V") {
-		fmt.Fprintln(env.Stdout, heartbeatVersion)
+		fmt.Fprintln(env.Stdout, daemon.VersionText)
 		return exitOK
 	}
-	if err != nil {
-		fmt.Fprintf(env.Stderr, "%s: %v\n", env.Arg0, err)
+	if err != nil { // several mistakes are several lines
+		fmt.Fprintf(env.Stderr, "%s: %s\n", env.Arg0, strings.ReplaceAll(err.Error(), "\n", "\n"+env.Arg0+": "))
 	}
 	if err != nil || r.Has("C") && !r.Has("R") {
 		fmt.Fprint(env.Stderr, heartbeatUsage)
@@ -101,9 +99,6 @@ func heartbeat(env Env, args []string) int {
 	}
 	paths := daemon.DefaultPaths()
 	switch {
-	case r.Has("help"):
-		fmt.Fprint(env.Stdout, heartbeatUsage)
-		return exitOK
 	case r.Has("D"):
 		printDefaults(env.Stdout)
 		return exitOK

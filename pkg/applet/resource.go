@@ -145,14 +145,11 @@ func resourceManager(env Env, args []string) int {
 		case "givegroup":
 			return s.call(cluster.Call{Verb: cluster.GiveGroup, Arg: arg})
 		case "statgroup":
+			s.log.SetStderr(nil) // all that it prints goes to the debug file
 			m.StatGroup(ctx, arg)
 			return exitOK
 		case "verifyallidle":
-			active, lines := m.VerifyAllIdle(ctx)
-			for _, l := range lines {
-				fmt.Fprintln(env.Stderr, l)
-			}
-			return active
+			return m.VerifyAllIdle(ctx, func(line string) { fmt.Fprintln(env.Stderr, line) })
 		}
 		fmt.Fprintf(env.Stderr, "usage: %s listkeys machine | takegroup key | givegroup key|status resource\n\n", shown(env, "ResourceManager"))
 		return exitFailed

@@ -35,8 +35,14 @@ type clientAPI struct {
 
 func (d *service) api(cfg cluster.Config) *clientAPI {
 	a := &clientAPI{loop: d.loop, inputs: make(chan broker.Input, 16)}
+	public, group := d.Paths.Public, uint32(0)
+	if g, err := user.LookupGroup(clusterGroup); err == nil {
+		group = uint32(number(g.Gid))
+	} else {
+		public = "" // it would admit nobody
+	}
 	a.listen = func() (*api.Server, error) {
-		s, err := api.Listen(d.Paths.Socket, func(in broker.Input) {
+		s, err := api.Listen(d.Paths.Socket, public, func(in broker.Input) {
 			select {
 			case a.inputs <- in:
 			case <-d.ctx.Done():
@@ -56,17 +62,24 @@ func (d *service) api(cfg cluster.Config) *clientAPI {
 		Node: cfg.Node, UID: uint32(os.Geteuid()),
 		Keepalive: cfg.Keepalive, Deadtime: cfg.Deadtime,
 		Version: VersionText, Facility: facility, Netstring: cfg.Netstring,
-		Access: access(d.Files.HA.Access()), MaxConns: api.MaxConns(),
-		Param: func(name string) (string, bool) {
-			if name == "hbversion" {
-				return Version, true
-			}
-			return d.Files.HA.Param(name)
-		},
+		Access: access(d.Files.HA.Access()), MaxConns: api.MaxConns(), PublicGID: group,
+		Param:  d.param,
 		Status: d.loop.engine.Status,
 		Exists: func(pid int) bool { return !errors.Is(unix.Kill(pid, 0), unix.ESRCH) },
 	})
 	return a
+}
+
+// param is a parameter as clients ask for it.
+func (d *service) param(name string) (string, bool) {
+	value, ok := d.Files.HA.Param(name)
+	switch {
+	case name == "hbversion":
+		return Version, true
+	case name == "debug" && !ok:
+		return strconv.Itoa(d.Files.HA.Debug), true
+	}
+	return value, ok
 }
 
 // The user and group that own what heartbeat's clients share.

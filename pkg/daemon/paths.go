@@ -17,6 +17,7 @@ type Paths struct {
 	FIFO    string // /var/lib/heartbeat/fifo
 	RscTmp  string // /var/run/heartbeat/rsctmp
 	Socket  string // /var/run/heartbeat/register: the client API's
+	Public  string // /var/run/heartbeat.status: the same for everybody who may only ask
 }
 
 // DefaultPaths are those of the originals' packages (spec/heartbeat-config.md, 11).
@@ -33,6 +34,7 @@ func PathsUnder(root string) Paths {
 	p.FIFO = filepath.Join(p.VarLib, "fifo")
 	p.RscTmp = filepath.Join(p.Run, "heartbeat/rsctmp")
 	p.Socket = filepath.Join(p.Run, "heartbeat/register")
+	p.Public = filepath.Join(p.Run, "heartbeat.status")
 	return p
 }
 

@@ -1,5 +1,5 @@
-// Package getopt parses argument vectors as the original programs do: with getopt_long(3), or with
-// Perl's Getopt::Long as ldirectord sets it up. Short options may be clustered and may have their
+// Package getopt parses argument vectors as the original programs do: with getopt_long(3), with
+// getopt(3), or with Perl's Getopt::Long as ldirectord sets it up. Short options may be clustered and may have their
 // values attached (-w1), long options may have theirs after "=". It is driven by a table and keeps
 // the order of what was given, which some of the programs depend on.
 //
@@ -79,6 +79,9 @@ const (
 	// Perl is Getopt::Long with bundling and require_order, without auto_abbrev: options come before
 	// the operands, long ones in any case and in full; all mistakes are reported.
 	Perl
+	// Short is getopt(3), which knows no long options: "--x" is the letters - and x. All mistakes are
+	// reported.
+	Short
 )
 
 // Grammar is how the arguments of a program are read.
@@ -106,7 +109,7 @@ type Error struct {
 	Dialect Dialect  // of the text
 }
 
-// Error is the text of getopt_long(3) without the program's name, or of Getopt::Long.
+// Error is the text of getopt_long(3) or getopt(3) without the program's name, or of Getopt::Long.
 func (e *Error) Error() string {
 	name := strings.TrimLeft(e.Given, "-")
 	if e.Dialect == Perl {
@@ -119,6 +122,9 @@ func (e *Error) Error() string {
 		return "Unknown option: " + name
 	}
 	short := len(e.Given) == 2 && e.Given != "--"
+	if e.Dialect == Short {
+		name, short = e.Given[1:], true
+	}
 	switch {
 	case e.Kind == Missing && short:
 		return fmt.Sprintf("option requires an argument -- '%s'", name)
@@ -138,13 +144,13 @@ func (e *Error) Error() string {
 // and one *Error or several joined, one a line.
 func (g Grammar) Parse(args []string) (Result, error) {
 	p := parser{Grammar: g}
-	for len(args) > 0 && (len(p.errs) == 0 || g.Dialect == Perl) {
+	for len(args) > 0 && (len(p.errs) == 0 || g.Dialect != GNU) {
 		a := args[0]
 		switch {
 		case a == "--":
 			p.Operands = append(p.Operands, args[1:]...)
 			args = nil
-		case strings.HasPrefix(a, "--"):
+		case strings.HasPrefix(a, "--") && g.Dialect != Short:
 			args = args[p.long(args):]
 		case len(a) > 1 && a[0] == '-':
 			args = args[p.cluster(args):]

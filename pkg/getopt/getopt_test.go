@@ -142,3 +142,19 @@ func FuzzParse(f *testing.F) {
 		}
 	})
 }
+
+// The texts are what the original cl_status prints.
+func TestShort(t *testing.T) {
+	g := Grammar{Opts: opts, Dialect: Short}
+	for _, tc := range []struct{ args, want string }{
+		{"op -n -w5", `numeric weight=5 ["op"]`},
+		{"-xn -y", "numeric ! invalid option -- 'x' ! invalid option -- 'y'"},
+		{"--n", "numeric ! invalid option -- '-'"},
+		{"-n -- -d", `numeric ["-d"]`},
+		{"-w", "! option requires an argument -- 'w'"},
+	} {
+		if got := text(g.Parse(strings.Fields(tc.args))); got != tc.want {
+			t.Errorf("%q: %s, want %s", tc.args, got, tc.want)
+		}
+	}
+}

@@ -15,7 +15,7 @@ import (
 // what Debian has in /usr/libexec/heartbeat, is a link.
 var programDirs = map[string][]string{
 	"usr/libexec/heartbeat": {"heartbeat", "ipfail", "findif", "send_arp", "send_ua"},
-	"usr/share/heartbeat":   {"ResourceManager", "hb_standby", "hb_takeover", "hb_addnode", "hb_delnode", "mach_down", "req_resource"},
+	"usr/share/heartbeat":   {"ResourceManager", "hb_standby", "hb_takeover", "hb_addnode", "hb_delnode", "hb_setweight", "hb_setsite", "mach_down", "req_resource"},
 	"usr/bin":               {"cl_status", "cl_respawn"},
 	"usr/sbin":              {"ldirectord", "ipvsadm", "ipvsadm-save", "ipvsadm-restore", "systole"},
 }

@@ -8,9 +8,9 @@ import (
 )
 
 // VerifyAllIdle looks at the key of every group, as the init script does before the daemon's start,
-// logs those that are active, and returns how many there are, and the lines that the original also
-// prints on standard error.
-func (m *Manager) VerifyAllIdle(ctx context.Context) (active int, stderr []string) {
+// logs those that are active, and returns how many there are. print gets the lines that the original
+// prints on standard error besides.
+func (m *Manager) VerifyAllIdle(ctx context.Context, print func(line string)) (active int) {
 	j := &job{Manager: m, ctx: ctx}
 	s := m.script("ResourceManager")
 	for _, g := range m.o.Groups() {
@@ -18,16 +18,19 @@ func (m *Manager) VerifyAllIdle(ctx context.Context) (active int, stderr []strin
 			continue
 		}
 		active++
-		for _, text := range idleLines(g.Resources[0], m.o.Paths.Programs) {
+		lines := idleLines(g.Resources[0], m.o.Paths.Programs)
+		for _, text := range lines {
 			s.log("%s", text[0])
-			stderr = append(stderr, text[1])
+		}
+		for _, text := range lines {
+			print(text[1])
 		}
 	}
 	if active > 0 {
 		s.log("CRITICAL: Non-idle resources will affect resource takeback!")
 		s.log("CRITICAL: Non-idle resources may affect data integrity!")
 	}
-	return active, stderr
+	return active
 }
 
 // idleLines are the lines about an active resource: for the log, for standard error.

@@ -173,7 +173,7 @@ func (b *bench) step(t *testing.T, words []string) string {
 	var say [][]byte
 	switch verb {
 	case "verifyallidle":
-		code, stderr = b.VerifyAllIdle(t.Context())
+		code = b.VerifyAllIdle(t.Context(), func(line string) { stderr = append(stderr, line) })
 	default:
 		d := b.Do(t.Context(), cluster.Call{Verb: cluster.Verb(verb), Arg: arg, Env: env})
 		code, say = d.Code, d.Say

@@ -17,7 +17,8 @@ type Config struct {
 	Facility            int           // syslog facility times 8, -1 for none
 	Netstring           bool          // msgfmt netstring
 	Access              Access
-	MaxConns            int // how many connections there may be
+	MaxConns            int    // how many connections there may be
+	PublicGID           uint32 // the group that peers of the public socket count as
 	// Param is a recorded parameter of ha.cf.
 	Param func(name string) (value string, ok bool)
 	// Status is the engine's.
@@ -33,6 +34,9 @@ type Conn int
 type Peer struct {
 	PID      int
 	UID, GID uint32
+	// Public says that it came over the socket that everybody can reach. There it counts as a
+	// member of [Config.PublicGID], and may be no more than a casual client.
+	Public bool
 }
 
 // Input is something that happened.
@@ -250,8 +254,23 @@ func (b *Broker) ticked() {
 	}
 }
 
+// publicShare is the part of the connections that the public socket may have.
+const publicShare = 8
+
 // connected takes a new connection. When there are too many, one that has not signed on makes room.
 func (b *Broker) connected(in Connected) {
+	if in.Peer.Public {
+		public := 0
+		for _, c := range b.conns {
+			if c.peer.Public {
+				public++
+			}
+		}
+		if public >= b.cfg.MaxConns/publicShare {
+			b.do(Close{Conn: in.Conn, Drop: true})
+			return
+		}
+	}
 	if len(b.conns) >= b.cfg.MaxConns {
 		oldest := Conn(-1)
 		for id, c := range b.conns {

@@ -518,6 +518,42 @@ func TestTooMany(t *testing.T) {
 	equal(t, "who is in is served", d.ask("numnodes"), "1< t=hbapi-resp reqtype=numnodes numnodes=3 result=OK")
 }
 
+// The public socket is what the set-gid bit is to the original's cl_status: whoever comes over it
+// counts as a member of haclient, and may ask, no more.
+func TestPublic(t *testing.T) {
+	d := newDaemon(t, func(c *broker.Config) {
+		c.PublicGID = agents
+		c.Access["agents"] = broker.IDs{GIDs: []uint32{agents}}
+	})
+	connect := func(id broker.Conn) string {
+		d.next[id] = true
+		return d.step(broker.Connected{Conn: id, Peer: broker.Peer{PID: 51, UID: 65534, GID: 65534, Public: true}})
+	}
+	connect(1)
+	if got := d.say(1, msg("t=hbapi-req reqtype=signon pid=51 from_id=51 uid=65534 gid=65534")); !strings.Contains(got, "result=OK") {
+		t.Error(got)
+	}
+	equal(t, "question", d.ask("numnodes"), "1< t=hbapi-resp reqtype=numnodes numnodes=3 result=OK")
+	equal(t, "queue", d.ask("set_sendqlen sendqlen=200"), "ERROR: api_set_sendqlen: invalid length value(200)")
+	connect(2)
+	if got := d.say(2, msg("t=hbapi-req reqtype=signon pid=51 from_id=agents uid=65534 gid=65534")); !strings.Contains(got, "info=client failed authorization") {
+		t.Error(got)
+	}
+	connect(3)
+	if got := d.say(3, msg("t=hbapi-req reqtype=signon pid=51 from_id=51 uid=65534 gid=107")); !strings.Contains(got, "info=duplicate") && !strings.Contains(got, "credentials") {
+		t.Error(got)
+	}
+	turned := 0
+	for id := broker.Conn(10); id < 50; id++ {
+		if strings.Contains(connect(id), "closed") {
+			turned++
+		}
+	}
+	if turned != 40-11 { // a share of 12, one of them signed on
+		t.Errorf("%d of 40 turned away", turned)
+	}
+}
+
 func TestAudit(t *testing.T) {
 	d := newDaemon(t, nil)
 	if _, ok := d.b.Deadline(); ok {

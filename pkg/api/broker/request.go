@@ -107,6 +107,12 @@ const (
 
 func text(name, value string) hamsg.Field { return hamsg.Field{Name: name, Value: value} }
 
+// public tells whether the client came over the public socket.
+func (x *exchange) public() bool {
+	c := x.conns[x.client.conn]
+	return c != nil && c.peer.Public
+}
+
 // ok answers with the fields and the good result.
 func (x *exchange) ok(fields ...hamsg.Field) { x.answer("OK", fields) }
 
@@ -347,7 +353,7 @@ func (x *exchange) setQueue() {
 		return
 	}
 	n, _ := x.msg.GetInt(hamsg.FSendQueue)
-	if n <= 0 || n > maxQueue {
+	if n <= 0 || n > maxQueue || x.public() {
 		x.complain(cluster.Error, "api_set_sendqlen: invalid length value(%d)", n)
 		return
 	}

@@ -131,7 +131,10 @@ func (b *Broker) unauthorized(cl *client, peer Peer) string {
 			return "no default client auth"
 		}
 	}
-	if !ids.has(peer) {
+	if peer.Public {
+		peer.GID = b.cfg.PublicGID
+	}
+	if !ids.has(peer) || peer.Public && !cl.casual {
 		return "client failed authorization"
 	}
 	if peer.PID != cl.pid {

@@ -1,0 +1,224 @@
+package compat
+
+import (
+	"bufio"
+	"compress/gzip"
+	"context"
+	"fmt"
+	"os"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/systole-ha/systole/pkg/lab"
+)
+
+// TestCLI plays the record of the originals' command lines (testdata/cli.txt.gz: every program,
+// never started, running, stopped) on a pair of ours: what each prints and returns has to be the same.
+func TestCLI(t *testing.T) {
+	stages := readCLI(t, "testdata/cli.txt.gz")
+	h := lab.Tutorial(t, lab.HostsOptions{
+		Env:    []string{"SYSTOLE_NO_REBOOT=1"},
+		Config: map[string]string{"/etc/ha.d/systole.cf": "logdialect debian12\n"}, // the record is from there
+		Log:    func(string, ...any) {},
+	})
+	c := &cliPlayer{T: t, Hosts: h}
+	for _, s := range stages {
+		switch s.title {
+		case "stop":
+			s.rows = stopped(s.rows)
+		case "running, holds the resources":
+			c.begin()
+		case "the other after the stop":
+			// The record's ha-master has just been started again, by the "reload" of a stopped one.
+			c.settle()
+		case "restart command":
+			if r, err := c.Master.Stop(t.Context()); err != nil || r.Code != 0 {
+				t.Fatalf("stop ha-master: %+v %v", r, err)
+			}
+		}
+		t.Run(strings.ReplaceAll(s.title, " ", "-"), func(t *testing.T) { c.play(t, s) })
+	}
+}
+
+// cliStage is a part of the record.
+type cliStage struct {
+	title, node string
+	rows        []cliRow
+}
+
+// cliRow is a command line with what it printed and returned.
+type cliRow struct {
+	command, stdout, stderr string
+	code                    int
+}
+
+func readCLI(t *testing.T, path string) []cliStage {
+	t.Helper()
+	f, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	z, err := gzip.NewReader(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var stages []cliStage
+	var row cliRow
+	end := regexp.MustCompile(`^\[rc (\d+), [\d.]+ s\]$`)
+	title := regexp.MustCompile(`^#{10} (.*) \(on (.*)\)$`)
+	for in := bufio.NewScanner(z); in.Scan(); {
+		line := in.Text()
+		if m := title.FindStringSubmatch(line); m != nil {
+			stages = append(stages, cliStage{title: m[1], node: m[2]})
+			continue
+		}
+		s := &stages[len(stages)-1]
+		switch m := end.FindStringSubmatch(line); {
+		case m != nil:
+			row.code, _ = strconv.Atoi(m[1])
+			s.rows = append(s.rows, row)
+			row = cliRow{}
+		case strings.HasPrefix(line, "$ ") && row.command == "":
+			row.command = line[2:]
+		case strings.HasPrefix(line, "2> "):
+			row.stderr += line[3:] + "\n"
+		default:
+			row.stdout += line + "\n"
+		}
+	}
+	if len(stages) != 6 {
+		t.Fatalf("%s has %d stages, want 6", path, len(stages))
+	}
+	return stages
+}
+
+type cliPlayer struct {
+	*testing.T
+	*lab.Hosts
+}
+
+func (c *cliPlayer) wait(what string, ok func() bool) {
+	c.Helper()
+	waitFor(c.T, time.Minute, what, ok)
+}
+
+// begin starts the pair and waits until it serves.
+func (c *cliPlayer) begin() {
+	for _, d := range []*lab.Director{c.Master, c.Slave} {
+		if r, err := d.Start(c.Context()); err != nil || r.Code != 0 {
+			c.Fatalf("start %s: %+v %v", d.Name(), r, err)
+		}
+	}
+	c.wait("ha-master serves", func() bool {
+		have := table(c.Context(), c.Master)
+		return c.Master.HoldsVIP() && strings.Contains(have, "172.16.60.204:80") && strings.Contains(have, "172.16.60.205:80")
+	})
+	c.settle()
+}
+
+// settle waits until both nodes are active and stable.
+func (c *cliPlayer) settle() {
+	for _, d := range []*lab.Director{c.Master, c.Slave} {
+		c.wait(d.Name()+" is stable", func() bool {
+			ctx, cancel := context.WithTimeout(c.Context(), 10*time.Second)
+			defer cancel()
+			r, err := d.Exec(ctx, "sh", "-c", "cl_status nodestatus ha-master; cl_status nodestatus ha-slave; cl_status rscstatus")
+			return err == nil && strings.HasPrefix(r.Stdout, "active\nactive\n") && !strings.Contains(r.Stdout, "transition")
+		})
+	}
+}
+
+// cliDifferent are rows that are not held against the record, and why. Those of one stage have its
+// title in front.
+var cliDifferent = map[string]string{
+	"sleep 8": "nothing to see",
+
+	"/usr/share/heartbeat/ResourceManager ourkeys":   "DEVIATIONS: the node's name is known without HA_CURHOST",
+	"/usr/share/heartbeat/ResourceManager otherkeys": "likewise",
+
+	"never started: /usr/share/heartbeat/req_resource nosuch": "DEVIATIONS: fails when nobody reads the FIFO",
+	"never started: /etc/init.d/ipvsadm status":               "without a kernel with IPVS the table is heartbeat's",
+
+	"running, holds nothing: cl_status clientstatus ha-master ipfail": "DEVIATIONS: answers come at once, the original's too late",
+
+	"the other after the stop: cl_status listnodes -v":                  "the record's node has just returned",
+	"the other after the stop: cl_status clientstatus ha-master ipfail": "likewise",
+	"the other after the stop: cl_status rscstatus":                     "likewise",
+	"the other after the stop: cl_status rscstatus -m":                  "likewise",
+}
+
+func (c *cliPlayer) play(t *testing.T, s cliStage) {
+	d := c.Master
+	if s.node == "ha-slave" {
+		d = c.Slave
+	}
+	for _, row := range s.rows {
+		if why := cliDifferent[s.title+": "+row.command] + cliDifferent[row.command]; why != "" {
+			continue
+		}
+		r, err := d.Exec(t.Context(), "sh", "-c", row.command)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want, got := row.String(), cliRow{row.command, r.Stdout, r.Stderr, r.Code}.String()
+		if cliNormal(want) != cliNormal(got) {
+			t.Errorf("the original:\n%s\nours:\n%s\n%s", want, got, cmp.Diff(cliNormal(want), cliNormal(got)))
+		}
+	}
+}
+
+// stopped puts what the record does after the stop in an order that does not depend on how fast a
+// daemon starts: its "reload" of a stopped heartbeat is a start, and what follows, in the record,
+// comes before that daemon answers.
+func stopped(rows []cliRow) []cliRow {
+	var before, after []cliRow
+	for i, r := range rows {
+		if strings.HasPrefix(r.command, "cl_status") || i < 4 {
+			before = append(before, r)
+		} else {
+			after = append(after, r)
+		}
+	}
+	return append(before, after...)
+}
+
+// String is the row as the record has it.
+func (r cliRow) String() string {
+	text := "$ " + r.command + "\n" + r.stdout
+	for line := range strings.Lines(r.stderr) {
+		text += "2> " + strings.TrimSuffix(line, "\n") + "\n"
+	}
+	return text + fmt.Sprintf("[rc %d]", r.code)
+}
+
+// cliNormal takes out what is of one run only: process ids, dates; and what DEVIATIONS lists.
+func cliNormal(text string) string {
+	for _, r := range cliRewrites {
+		text = r.pattern.ReplaceAllString(text, r.by)
+	}
+	return text
+}
+
+var cliRewrites = []struct {
+	pattern *regexp.Regexp
+	by      string
+}{
+	// Of one run: dates, process ids, and in listings of directories also sizes and numbers of links.
+	{regexp.MustCompile(`(?m)^(2> )?[A-Z][a-z]{2} \d\d \d\d:\d\d:\d\d `), "${1}DATE "},
+	{regexp.MustCompile(`(cl_status|heartbeat): \[\d+\]`), "$1: [PID]"},
+	{regexp.MustCompile(`pid:? \d+`), "pid PID"},
+	{regexp.MustCompile(`(?m)^([-dpsl][-rwxst]{9}) +\d+ (\w+) +(\w+) +(\d+) [A-Z][a-z]{2} +\d+ +[\d:]+ `), "$1 $2 $3 "},
+	{regexp.MustCompile(`(?m)^total \d+$`), "total"},
+	{regexp.MustCompile(`(?m)^ +\d+$`), "PID"},
+	{regexp.MustCompile(`(?m)^0000000 .*$`), "OCTAL"},
+	// DEVIATIONS: the version's parenthesis, the shell's and the parser's noise.
+	{regexp.MustCompile(`3\.0\.6 \(node: [^)]*\)`), "3.0.6 (node)"},
+	{regexp.MustCompile(`2> heartbeat: udpport setting must precede media statementsheartbeat: baudrate setting must precede media statements[A-Z][a-z]{2} \d\d \d\d:\d\d:\d\d `), "2> DATE "},
+	{regexp.MustCompile(`(?m)^2> /usr/share/heartbeat/ResourceManager: 1: status: not found\n`), ""},
+}
