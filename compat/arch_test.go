@@ -46,6 +46,9 @@ var importers = map[string][]string{
 	"github.com/cpuguy83/go-md2man/v2":  {"manual"},
 	"github.com/sirupsen/logrus":        {"halog"},
 	"github.com/dlclark/regexp2/v2":     {"perlre"},
+	"github.com/go-sql-driver/mysql":    {"check"},
+	"github.com/lib/pq":                 {"check"},
+	"github.com/sijms/go-ora/v2":        {"check"},
 	"golang.org/x/net":                  {"media", "check", "announce", "lab"},
 	"github.com/cockroachdb/datadriven": {"cluster/clustertest"},
 }

@@ -226,7 +226,7 @@ func TestTutorial(t *testing.T) {
 	groups, more := haresources.Parse("haresources", read("haresources"), []string{"ha-master", "ha-slave", "group1"})
 	problems = append(problems, more...)
 	cf, more := ldirectordcf.Parse("ldirectord.cf", read("ldirectord.cf"), ldirectordcf.Options{})
-	problems = append(append(problems, more...), cf.Pending...)
+	problems = append(problems, more...)
 	rules, more := ipvs.ParseRules("ipvsadm.rules", read("ipvsadm.rules"), ipvs.Names{})
 	problems = append(problems, more...)
 	if len(problems) != 0 {

@@ -231,7 +231,7 @@ func (in *inspector) ldirectord(file string, text []byte) {
 		}
 	}
 	in.parsed.Ldirectord = append(in.parsed.Ldirectord, cfg)
-	in.add(file, fmt.Sprintf("%d virtual, %d real, %d fallback", len(cfg.Virtuals), reals, fallbacks), append(problems, cfg.Pending...)...)
+	in.add(file, fmt.Sprintf("%d virtual, %d real, %d fallback", len(cfg.Virtuals), reals, fallbacks), problems...)
 }
 
 // directory checks a whole /etc/ha.d.

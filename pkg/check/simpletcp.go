@@ -89,6 +89,7 @@ type lineSearch struct {
 	*session
 	receive *perlre.Regexp
 	total   int
+	shown   int // lines in the transcript
 }
 
 // look tells whether the line is what is waited for.
@@ -100,7 +101,9 @@ func (l *lineSearch) look(line []byte) (bool, error) {
 		return false, l.missing(err)
 	}
 	l.total += len(line)
-	l.trace.received(string(line[:min(len(line), maxEventText)]))
+	if l.shown++; l.shown <= maxEvents {
+		l.trace.received(string(line[:min(len(line), maxEventText)]))
+	}
 	if l.receive == nil {
 		return true, nil
 	}

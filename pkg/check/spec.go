@@ -9,18 +9,9 @@ import (
 // SpecOf says how the real server r of v is probed: by its service for checktype=negotiate and
 // the first step of a combined one, else by the checktype. A connect check of a udp service is
 // a ping, as in the original.
-//
-// A service that has no checker yet is probed by a connect, over udp by a ping.
 func SpecOf(v *ldirectordcf.Virtual, r *ldirectordcf.Real) Spec {
-	service := v.CheckedAs()
-	if _, ok := checkers[service]; !ok {
-		service = "connect"
-		if v.Protocol == "udp" {
-			service = "ping"
-		}
-	}
 	return Spec{
-		Service:        service,
+		Service:        v.CheckedAs(),
 		Addr:           netip.AddrPortFrom(r.Addr.Addr(), r.CheckPort),
 		Proto:          v.Protocol,
 		VirtualHost:    v.VirtualHost,

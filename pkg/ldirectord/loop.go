@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"runtime/debug"
 	"sync"
 	"time"
@@ -268,9 +267,6 @@ func (l *loop) adopt(f File) {
 	}
 	if l.ready {
 		l.executed.use(f.Config.Global.Execute)
-	}
-	for _, w := range f.Config.Pending {
-		l.log.Print(original(w, os.Getpid(), l.s.o.Instance.Config))
 	}
 	l.step(director.ConfigRead{Config: f.Config})
 }

@@ -33,9 +33,6 @@ type Config struct {
 	File     string
 	Global   Global
 	Virtuals []Virtual // in file order
-	// Pending holds a warning for each directive or value that was understood but has no
-	// effect yet, one a name, at its first place.
-	Pending diag.List
 }
 
 // Global is the directives outside of sections, with their defaults.

@@ -72,7 +72,6 @@ func (p *parser) deprecatedCount(st statement) {
 
 // supervised reads the directive with or without a value; any other word that starts with it is an error.
 func (p *parser) supervised(st statement) {
-	p.mark("supervised", p.pos(st))
 	rest := strings.TrimFunc(st.raw[len("supervised"):], isBlankRune)
 	if rest == "" {
 		p.cfg.Global.Supervised = true

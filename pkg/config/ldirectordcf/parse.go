@@ -1,7 +1,6 @@
 package ldirectordcf
 
 import (
-	"fmt"
 	"strings"
 
 	"github.com/systole-ha/systole/pkg/diag"
@@ -13,7 +12,7 @@ import (
 // fit for use only if the list's Err is nil. Problems of a line carry its number as the
 // original counts; Wire is the original's MSG without its "Error [PID] reading file ..." lead.
 func Parse(file string, text []byte, opts Options) (*Config, diag.List) {
-	p := &parser{file: file, opts: opts, cfg: &Config{File: file, Global: defaults()}, ids: map[string]int{}, later: map[string]bool{}}
+	p := &parser{file: file, opts: opts, cfg: &Config{File: file, Global: defaults()}, ids: map[string]int{}}
 	lines := splitLines(string(text))
 	for i, raw := range lines {
 		p.line = i + 1
@@ -50,7 +49,6 @@ type parser struct {
 	sections []*section // those that have a usable virtual line
 	ids      map[string]int
 	reals    int
-	later    map[string]bool // rows of pending that were used
 }
 
 // statement is one directive with its value.
@@ -149,7 +147,6 @@ func (p *parser) globalLine(raw string) {
 		p.unknownGlobal(st, known)
 		return
 	}
-	p.mark(st.name, p.pos(st))
 	st.value = p.cutComment(st)
 	set(p, st)
 }
@@ -204,21 +201,6 @@ func (p *parser) cutComment(st statement) string {
 		}
 	}
 	return st.value
-}
-
-// mark notes that a row of the pending table is used at pos.
-func (p *parser) mark(row string, pos diag.Pos) {
-	effect, ok := pending[row]
-	if !ok || p.later[row] {
-		return
-	}
-	p.later[row] = true
-	directive, value, isValue := strings.Cut(row, "=")
-	msg := "not yet in effect: " + effect
-	if isValue {
-		msg = fmt.Sprintf("%q is not yet in effect: %s", value, effect)
-	}
-	p.cfg.Pending.Warnf(pos, directive, "", "%s", msg)
 }
 
 // defaults is the Global of an empty file.

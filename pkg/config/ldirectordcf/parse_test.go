@@ -197,11 +197,12 @@ func TestHugeRange(t *testing.T) {
 	}
 }
 
-// TestPendingService wants a service without a checker announced once, and only if asked for.
-func TestPendingService(t *testing.T) {
-	cfg := mustParse(t, "virtual=1.2.3.4:1521\nvirtual=1.2.3.4:80\n\tservice=oracle\nvirtual=1.2.3.4:1812\n\tchecktype=connect\n")
-	if len(cfg.Pending) != 1 || !strings.Contains(fmt.Sprint(cfg.Pending), `"oracle" is not yet in effect`) {
-		t.Error(cfg.Pending)
+// TestOracleMissing wants to be told before all servers are down for lack of a driver.
+func TestOracleMissing(t *testing.T) {
+	const text = "virtual=1.2.3.4:1521\nvirtual=1.2.3.4:1522\n\tservice=oracle\n\tchecktype=connect\n"
+	_, problems := Parse("cf", []byte(text), world())
+	if len(problems) != 1 || problems.Err() != nil || !strings.Contains(fmt.Sprint(problems), "cf:1:1: warning: service: oracle: this program has no Oracle driver") {
+		t.Error(problems)
 	}
 }
 

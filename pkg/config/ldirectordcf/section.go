@@ -68,7 +68,6 @@ func (p *parser) sectionLine(raw string) bool {
 		p.unknownInSection(st, known)
 		return true
 	}
-	p.mark(st.name, p.pos(st))
 	if set(p, p.sec, st) {
 		p.sec.given[st.name] = true
 	}
@@ -140,11 +139,10 @@ func (p *parser) inherit() {
 		p.inheritTimes(s)
 		p.inheritFallback(s)
 		if v.CheckType == Negotiate || v.CheckType == Combined {
-			p.mark("service="+v.Service, s.serviceAt)
+			p.warnOracle(s)
 		}
 		p.cfg.Virtuals = append(p.cfg.Virtuals, *v)
 	}
-	p.cfg.Pending.Sort()
 }
 
 func (p *parser) inheritEmail(s *section) {

@@ -1,0 +1,5 @@
+//go:build oracle
+
+package ldirectordcf
+
+func (p *parser) warnOracle(*section) {}
