@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/systole-ha/systole/pkg/api/frame"
@@ -26,6 +27,8 @@ type Client struct {
 	in       frame.Buffer
 	events   []*hamsg.Msg // what came while an answer was waited for
 	deadline time.Time    // of questions
+
+	interrupted atomic.Bool
 }
 
 // Daemon is what a daemon tells of itself.
@@ -54,6 +57,9 @@ func (e *RefusedError) Error() string {
 
 // ErrNoAnswer says that the other node has not answered in time.
 var ErrNoAnswer = errors.New("no timely answer")
+
+// ErrInterrupted is what waiting ends with after [Client.Interrupt].
+var ErrInterrupted = errors.New("interrupted")
 
 // Dial connects to the socket of a heartbeat and signs on. A client with a name can exchange messages
 // with clients of that name on all nodes, and is to be allowed by ha.cf's apiauth; without a name
@@ -161,12 +167,25 @@ func (c *Client) get(deadline time.Time) (*hamsg.Msg, error) {
 		if err := c.conn.SetReadDeadline(deadline); err != nil {
 			return nil, err
 		}
+		if c.interrupted.Load() {
+			return nil, ErrInterrupted
+		}
 		n, err := c.conn.Read(buf)
 		c.in.Append(buf[:n])
-		if err != nil && n == 0 {
+		switch {
+		case c.interrupted.Load():
+			return nil, ErrInterrupted
+		case err != nil && n == 0:
 			return nil, err
 		}
 	}
+}
+
+// Interrupt has whatever waits for a message, now and later, end with ErrInterrupted. It is the one
+// method that another goroutine may call.
+func (c *Client) Interrupt() {
+	c.interrupted.Store(true)
+	_ = c.conn.SetReadDeadline(time.Unix(1, 0)) // fails when the connection is closed: then nobody waits
 }
 
 // answer waits for the answer to a question; what else comes is kept for Receive.

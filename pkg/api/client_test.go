@@ -73,9 +73,20 @@ func TestClient(t *testing.T) {
 	s.logged("cluster: hbapi-clstat leave signoff")
 
 	c = s.client("")
+	time.AfterFunc(time.Millisecond, c.Interrupt)
+	if _, err := c.Receive(time.Time{}); !errors.Is(err, api.ErrInterrupted) {
+		t.Errorf("interrupted: %v", err)
+	}
+	if err := c.Close(); err != nil {
+		t.Error(err)
+	}
+
+	c = s.client("y") // the casual one may not be gone yet
 	s.stop()
-	if _, err := c.Receive(time.Time{}); err != io.EOF {
-		t.Errorf("the daemon's end: %v", err)
+	for m, err := c.Receive(time.Time{}); err != io.EOF; m, err = c.Receive(time.Time{}) {
+		if err != nil || m.Type() != "hbapi-clstat" {
+			t.Fatalf("the daemon's end: %v %v", m, err)
+		}
 	}
 	if _, err := c.Resources(); err == nil {
 		t.Error("a daemon that is gone answers")

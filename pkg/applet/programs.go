@@ -14,6 +14,7 @@ func programs() []program {
 		ipvsadmSaveProgram,
 		ipvsadmRestoreProgram,
 		clStatusProgram,
+		ipfailProgram,
 		standbyProgram,
 		takeoverProgram,
 		addNodeProgram,

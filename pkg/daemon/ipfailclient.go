@@ -1,7 +1,7 @@
 package daemon
 
 import (
-	"strconv"
+	"slices"
 	"time"
 
 	"github.com/systole-ha/systole/pkg/api/broker"
@@ -71,38 +71,16 @@ func (c *ipfailClient) deliver(now time.Time, d cluster.Deliver) {
 		c.waiting = append(c.waiting, d)
 		return
 	}
-	get := d.Msg.Get
-	if to := get("to_id"); to != "" && to != id {
+	if to := d.Msg.Get(hamsg.FToID); to != "" && to != id {
 		return
 	}
-	var in ipfail.Input
-	switch get("t") {
-	case "status", "NS_st":
-		in = ipfail.NodeStatus{Node: get("src"), Status: get("st")}
-	case "ifstat":
-		in = ipfail.LinkStatus{Node: get("node"), Link: get("ifname"), Status: get("st")}
-	case "hbapi-clstat":
-		if get("st") != "join" {
-			return
-		}
-		in = ipfail.ClientJoined{Node: get("src")}
-	case "resource":
-		in = ipfail.Resource{From: get("src"), Stable: get("isstable"), Info: get("info")}
-	case "num_ping_nodes":
-		n, err := strconv.Atoi(get("num_ping"))
-		if err != nil {
-			c.out.Logf(halog.Warn, "num_ping %q of %s is no number: ignored", get("num_ping"), get("src"))
-			return
-		}
-		in = ipfail.PingCount{From: get("src"), Count: n}
-	case "you_are_dead":
-		in = ipfail.YouAreDead{}
-	case "abort_giveup":
-		in = ipfail.AbortGiveup{}
-	default:
-		return
+	in, err := ipfail.Read(d.Msg)
+	switch {
+	case err != nil:
+		c.out.Log(halog.Warn, err.Error())
+	case in != nil:
+		c.act(c.machine.Step(now, in, view{c.status()}))
 	}
-	c.act(c.machine.Step(now, in, c.view()))
 }
 
 func (c *ipfailClient) deadline() (time.Time, bool) {
@@ -117,7 +95,7 @@ func (c *ipfailClient) deadline() (time.Time, bool) {
 
 func (c *ipfailClient) tick(now time.Time) {
 	if c.ready.IsZero() {
-		c.act(c.machine.Step(now, ipfail.Tick{}, c.view()))
+		c.act(c.machine.Step(now, ipfail.Tick{}, view{c.status()}))
 		return
 	}
 	waiting := c.waiting
@@ -127,16 +105,22 @@ func (c *ipfailClient) tick(now time.Time) {
 	}
 }
 
-func (c *ipfailClient) view() ipfail.View {
-	st := c.status()
-	v := ipfail.View{Stable: st.Stable}
-	for i := len(st.Nodes) - 1; i >= 0; i-- {
-		if n := st.Nodes[i]; n.Ping && n.Status == "ping" {
-			v.PingNodes = append(v.PingNodes, n.Name)
+// view is a status as ipfail looks at it.
+type view struct{ status cluster.Status }
+
+// PingNodes is ipfail.View.
+func (v view) PingNodes() []string {
+	var names []string
+	for _, n := range slices.Backward(v.status.Nodes) {
+		if n.Ping && n.Status == "ping" {
+			names = append(names, n.Name)
 		}
 	}
-	return v
+	return names
 }
+
+// Stable is ipfail.View.
+func (v view) Stable() bool { return v.status.Stable }
 
 // act logs and says.
 func (c *ipfailClient) act(actions []ipfail.Action) {
@@ -157,9 +141,5 @@ func (c *ipfailClient) act(actions []ipfail.Action) {
 }
 
 func (c *ipfailClient) tell(fields []ipfail.Field) {
-	m := new(hamsg.Msg)
-	for _, f := range fields {
-		m.Add(f.Name, f.Value)
-	}
-	c.broker(broker.Tell{Name: id, Msg: m})
+	c.broker(broker.Tell{Name: id, Msg: ipfail.Message(fields)})
 }

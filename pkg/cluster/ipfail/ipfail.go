@@ -6,13 +6,16 @@ package ipfail
 
 import (
 	"fmt"
+	"strconv"
 	"time"
+
+	"github.com/systole-ha/systole/pkg/hamsg"
 )
 
-// View is what a fresh question to the daemon would return.
-type View struct {
-	PingNodes []string // ping nodes with status "ping", in the order of a node walk
-	Stable    bool     // resources are not in transition
+// View answers fresh questions to the daemon.
+type View interface {
+	PingNodes() []string // ping nodes with status "ping", in the order of a node walk
+	Stable() bool        // resources are not in transition
 }
 
 // Config is fixed at sign-on.
@@ -63,6 +66,35 @@ func (YouAreDead) isInput()   {}
 func (AbortGiveup) isInput()  {}
 func (Tick) isInput()         {}
 
+// Read is what a message that a client named ipfail gets means for it; nil is nothing. An error is
+// a message that cannot be understood.
+func Read(m *hamsg.Msg) (Input, error) {
+	get := m.Get
+	switch m.Type() {
+	case hamsg.TStatus, hamsg.TPingStatus:
+		return NodeStatus{Node: get(hamsg.FOrig), Status: get(hamsg.FStatus)}, nil
+	case hamsg.TIfStatus:
+		return LinkStatus{Node: get(hamsg.FNode), Link: get(hamsg.FIfName), Status: get(hamsg.FStatus)}, nil
+	case hamsg.TClientStatus:
+		if get(hamsg.FStatus) == "join" {
+			return ClientJoined{Node: get(hamsg.FOrig)}, nil
+		}
+	case hamsg.TResources:
+		return Resource{From: get(hamsg.FOrig), Stable: get(hamsg.FIsStable), Info: get(hamsg.FComment)}, nil
+	case "num_ping_nodes":
+		n, err := strconv.Atoi(get("num_ping"))
+		if err != nil {
+			return nil, fmt.Errorf("num_ping %q of %s is no number: ignored", get("num_ping"), get(hamsg.FOrig))
+		}
+		return PingCount{From: get(hamsg.FOrig), Count: n}, nil
+	case "you_are_dead":
+		return YouAreDead{}, nil
+	case "abort_giveup":
+		return AbortGiveup{}, nil
+	}
+	return nil, nil
+}
+
 // Action is something to do, in order.
 type Action interface{ isAction() }
 
@@ -83,6 +115,15 @@ type Tell struct {
 
 // Broadcast is a message to the cluster; every daemon acts on it.
 type Broadcast struct{ Fields []Field }
+
+// Message is the message of the fields.
+func Message(fields []Field) *hamsg.Msg {
+	m := new(hamsg.Msg)
+	for _, f := range fields {
+		m.Add(f.Name, f.Value)
+	}
+	return m
+}
 
 func (Log) isAction()       {}
 func (Tell) isAction()      {}
@@ -226,7 +267,7 @@ func (m *Machine) compare(now time.Time, theirs int, v View) {
 		switch {
 		case !m.timer.IsZero():
 			m.abort()
-		case m.cfg.AutoFailback && v.Stable:
+		case m.cfg.AutoFailback && v.Stable():
 			m.infof("Giving up foreign resources (auto_failback).")
 			m.delay(now, "foreign")
 		}
@@ -237,7 +278,7 @@ func (m *Machine) tick(now time.Time, v View) {
 	if !m.timer.IsZero() && !now.Before(m.timer) {
 		m.timer = time.Time{}
 		m.infof("giveup() called (timeout worked)")
-		if v.Stable {
+		if v.Stable() {
 			m.out = append(m.out, Broadcast{Fields: []Field{
 				{"t", "ask_resources"}, {"rsc_hold", m.set}, {"src", m.cfg.Self}, {"info", "me"},
 			}})
@@ -256,10 +297,11 @@ func (m *Machine) tick(now time.Time, v View) {
 }
 
 func (m *Machine) count(v View) int {
-	for _, n := range v.PingNodes {
+	nodes := v.PingNodes()
+	for _, n := range nodes {
 		m.debugf("Found ping node %s!", n)
 	}
-	return len(v.PingNodes)
+	return len(nodes)
 }
 
 func (m *Machine) ask(n int) {

@@ -7,7 +7,18 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/systole-ha/systole/pkg/hamsg"
 )
+
+// seen is a View that stays as it is.
+type seen struct {
+	pings  []string
+	stable bool
+}
+
+func (s seen) PingNodes() []string { return s.pings }
+func (s seen) Stable() bool        { return s.stable }
 
 // story runs inputs through a machine and returns its actions as lines, debug lines left out.
 func story(m *Machine, now time.Time, v View, ins ...Input) []string {
@@ -43,7 +54,7 @@ var cfg = Config{Self: "hba", Peer: "hbb", AutoFailback: true, Keepalive: 2 * ti
 func TestFewerPingNodesGiveUp(t *testing.T) {
 	m, _ := Start(cfg)
 	t0 := time.Unix(1000, 0)
-	blind := View{Stable: true}
+	blind := seen{stable: true}
 	got := story(m, t0, blind,
 		NodeStatus{"10.99.0.254", "dead"}, LinkStatus{"hbb", "eth0", "dead"}, PingCount{"hbb", 1}, YouAreDead{})
 	want := []string{
@@ -78,7 +89,7 @@ func TestFewerPingNodesGiveUp(t *testing.T) {
 func TestBalancedGivesForeignBack(t *testing.T) {
 	m, _ := Start(cfg)
 	t0 := time.Unix(1000, 0)
-	one := View{PingNodes: []string{"group1"}, Stable: true}
+	one := seen{[]string{"group1"}, true}
 	got := story(m, t0, one, PingCount{"hbb", 1}, AbortGiveup{}, AbortGiveup{}, PingCount{"other", 0})
 	want := []string{
 		"Ping node count is balanced.",
@@ -95,7 +106,7 @@ func TestBalancedGivesForeignBack(t *testing.T) {
 
 func TestMorePingNodesTellTheOther(t *testing.T) {
 	m, _ := Start(cfg)
-	got := story(m, time.Unix(0, 0), View{PingNodes: []string{"a", "b"}}, PingCount{"hbb", 1}, ClientJoined{"hbb"}, ClientJoined{"hba"})
+	got := story(m, time.Unix(0, 0), seen{pings: []string{"a", "b"}}, PingCount{"hbb", 1}, ClientJoined{"hbb"}, ClientJoined{"hba"})
 	want := []string{
 		"Telling other node that we have more visible ping nodes.",
 		"tell t=you_are_dead src=hba dest=hbb",
@@ -111,18 +122,51 @@ func TestMorePingNodesTellTheOther(t *testing.T) {
 func TestGiveupWaitsForStability(t *testing.T) {
 	m, _ := Start(cfg)
 	t0 := time.Unix(1000, 0)
-	story(m, t0, View{}, YouAreDead{})
-	if got := story(m, t0.Add(4*time.Second), View{}, Tick{}); len(got) != 1 {
+	story(m, t0, seen{}, YouAreDead{})
+	if got := story(m, t0.Add(4*time.Second), seen{}, Tick{}); len(got) != 1 {
 		t.Errorf("gave up while resources were in transition: %q", got)
 	}
-	story(m, t0.Add(5*time.Second), View{}, Resource{From: "hbb", Stable: "1"})
+	story(m, t0.Add(5*time.Second), seen{}, Resource{From: "hbb", Stable: "1"})
 	at, ok := m.Deadline()
 	if !ok || !at.Equal(t0.Add(15*time.Second)) {
 		t.Fatalf("deadline %v %v", at, ok)
 	}
-	got := story(m, at, View{}, Tick{})
+	got := story(m, at, seen{}, Tick{})
 	want := []string{"Asking other side for ping node count.", "tell t=num_ping_nodes src=hba num_ping=0 dest=hbb"}
 	if d := cmp.Diff(want, got); d != "" {
 		t.Error(d)
+	}
+}
+
+func TestRead(t *testing.T) {
+	msg := func(words ...string) *hamsg.Msg {
+		m := new(hamsg.Msg)
+		for _, w := range words {
+			name, value, _ := strings.Cut(w, "=")
+			m.Add(name, value)
+		}
+		return m
+	}
+	for _, c := range []struct {
+		msg  *hamsg.Msg
+		want Input
+	}{
+		{msg("t=status", "src=hbb", "st=dead"), NodeStatus{"hbb", "dead"}},
+		{msg("t=NS_st", "src=gw", "st=ping"), NodeStatus{"gw", "ping"}},
+		{msg("t=ifstat", "node=hbb", "ifname=eth0", "st=up"), LinkStatus{"hbb", "eth0", "up"}},
+		{msg("t=hbapi-clstat", "st=join", "src=hbb"), ClientJoined{"hbb"}},
+		{msg("t=hbapi-clstat", "st=leave", "src=hbb"), nil},
+		{msg("t=resource", "src=hbb", "isstable=1", "info=x"), Resource{"hbb", "1", "x"}},
+		{msg("t=num_ping_nodes", "src=hbb", "num_ping=2"), PingCount{"hbb", 2}},
+		{msg("t=you_are_dead"), YouAreDead{}},
+		{msg("t=abort_giveup"), AbortGiveup{}},
+		{msg("t=hello"), nil},
+	} {
+		if got, err := Read(c.msg); err != nil || got != c.want {
+			t.Errorf("%v: %v %v, want %v", c.msg.Fields(), got, err, c.want)
+		}
+	}
+	if _, err := Read(msg("t=num_ping_nodes", "src=hbb", "num_ping=x")); err == nil {
+		t.Error("a count that is no number is taken")
 	}
 }
