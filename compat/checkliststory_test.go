@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -298,7 +299,11 @@ func (c *checklist) judgeFetcher(what string, f *fetcher) {
 
 func (c *checklist) failback() {
 	m, s := c.h.Master, c.h.Slave
-	mFrom, sFrom, began := len(m.Log()), len(s.Log()), time.Now()
+	mFrom, sFrom := len(m.Log()), len(s.Log())
+	moves, err := c.h.WatchAddrs(m.Node, s.Node)
+	if err != nil {
+		c.t.Fatal(err)
+	}
 	f := c.fetch()
 	c.judge("S50", c.onTerminal(m, "start", startText))
 	back := c.eventually(60*time.Second, func() verdict { return all(c.addresses(m, true), c.tables(m, fullTable)) })
@@ -316,28 +321,26 @@ func (c *checklist) failback() {
 	}))
 	c.judge("S57", c.logs(s, sFrom, 5*time.Second, append(append([]logLine(nil), release...),
 		core("heartbeat: [{P9}]: info: foreign HA resource release completed (standby)."))...))
-	released, acquired := c.loggedAfter(s, began, "foreign HA resource release completed (standby)."), c.loggedAfter(m, began, "Acquiring resource group: ha-master")
-	if released.IsZero() || acquired.IsZero() || acquired.Before(released) {
-		c.judge("S58", fmt.Errorf("released %v, acquired %v", released, acquired))
-	}
-	c.judge("S58", nil)
+	c.judge("S58", handedOver(moves.Events(), s.Node, m.Node))
 	f.stop()
 	f.done.Wait()
 	c.judgeFetcher("failback", f)
 }
 
-// loggedAfter is when the first such line after a time came to the node's syslog.
-func (c *checklist) loggedAfter(d *lab.Director, after time.Time, text string) time.Time {
-	lines, err := d.Syslog()
-	if err != nil {
-		c.t.Error(err)
-	}
-	for _, l := range lines {
-		if l.Time.After(after) && strings.Contains(l.Text, text) {
-			return l.Time
+// handedOver fails unless the kernel took the virtual address off one node before it put it on the
+// other: the watch sees both in the order in which they happened.
+func handedOver(events []lab.AddrEvent, from, to *lab.Node) verdict {
+	var told []string
+	for _, e := range events {
+		if e.Addr.Addr() == lab.VIP {
+			told = append(told, fmt.Sprintf("%s %v", e.Node.Name(), e.Added))
 		}
 	}
-	return time.Time{}
+	released, acquired := slices.Index(told, from.Name()+" false"), slices.Index(told, to.Name()+" true")
+	if released < 0 || acquired < released {
+		return fmt.Errorf("the address came (true) and went (false) in this order: %q", told)
+	}
+	return nil
 }
 
 // realServers stops nginx on one real server, the other, and both.

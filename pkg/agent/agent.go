@@ -67,3 +67,16 @@ type Agent interface {
 type Renewer interface {
 	Renew(ctx context.Context, c Call) error
 }
+
+// Surrounder is an Agent whose resource decides where packets for the addresses of its group go: a
+// director's table. haresources starts it after them and stops it before them; but while an address
+// is up without its table, the director's own servers answer there, and a client whose request one of
+// them has acknowledged waits for ever once the address is gone. So the work is done around the
+// addresses: its start before they come, its stop after they have gone. What is logged keeps its order.
+type Surrounder interface {
+	Agent
+	// Surrounds reports whether the resource can be up without its addresses.
+	Surrounds() bool
+	// Settle returns when what the start c began serves clients as it will, or ctx ends.
+	Settle(ctx context.Context, c Call)
+}

@@ -37,12 +37,14 @@ func services(env Env, files *daemon.Files) func(*halog.Log) *daemon.Services {
 			kind = files.Systole.IPVS
 		}
 		table := &tables{kind: kind}
+		surround := kind != "userspace" // a forwarder listens on the addresses
 
-		rules := ipvsadmagent.New(ipvsadmagent.Options{OpenTable: table.open})
+		rules := ipvsadmagent.New(ipvsadmagent.Options{OpenTable: table.open, Surround: surround})
 		ld := ldirectordagent.New(ldirectordagent.Options{
 			Paths:     ldirectord.PathsUnder("/"),
 			Load:      ldirectord.LoadOptions{Getenv: env.Getenv},
 			OpenTable: table.open,
+			Surround:  surround,
 		})
 		s.Run = append(s.Run, ld.Serve)
 		s.Resume = func(ctx context.Context) error {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -30,19 +31,26 @@ func Running(path string) (pid int, stale bool) {
 	if err := unix.Kill(pid, 0); errors.Is(err, unix.ESRCH) {
 		return 0, true
 	}
-	if locked(path) || isHeartbeat(pid) {
+	// After a boot the pid in a file that was kept may by now be that of the process that asks, or of the
+	// start that asks through it.
+	self := pid == os.Getpid() || pid == os.Getppid()
+	if locked(path) || !self && isHeartbeat(pid) {
 		return pid, false
 	}
 	return 0, true
 }
 
+// locked says whether somebody, this process included, holds the lock of the file. Asking does not
+// take it: a start at the same time is not refused.
 func locked(path string) bool {
 	f, err := os.Open(path)
 	if err != nil {
 		return false
 	}
 	defer f.Close()
-	return errors.Is(unix.Flock(int(f.Fd()), unix.LOCK_SH|unix.LOCK_NB), unix.EWOULDBLOCK)
+	lock := unix.Flock_t{Type: unix.F_RDLCK, Whence: io.SeekStart}
+	err = unix.FcntlFlock(f.Fd(), unix.F_OFD_GETLK, &lock)
+	return err == nil && lock.Type != unix.F_UNLCK
 }
 
 // isHeartbeat knows an original by its process titles ("heartbeat: master control process") and
@@ -73,13 +81,18 @@ func LockPIDFile(path string) (*PIDFile, error) {
 	if err != nil {
 		return nil, fmt.Errorf("create pid file: %w", err)
 	}
-	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+	lock := unix.Flock_t{Type: unix.F_WRLCK, Whence: io.SeekStart}
+	if err := unix.FcntlFlock(f.Fd(), unix.F_OFD_SETLK, &lock); err != nil {
 		f.Close()
-		return nil, fmt.Errorf("lock %s: %w", path, ErrRunning)
+		if errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.EACCES) {
+			err = ErrRunning
+		}
+		return nil, fmt.Errorf("lock %s: %w", path, err)
 	}
+	// In this order nobody reads an empty file.
 	text := fmt.Sprintf("%10d\n", os.Getpid())
-	if err = f.Truncate(0); err == nil {
-		_, err = f.WriteAt([]byte(text), 0)
+	if _, err = f.WriteAt([]byte(text), 0); err == nil {
+		err = f.Truncate(int64(len(text)))
 	}
 	if err != nil {
 		f.Close()

@@ -79,6 +79,11 @@ func (d *Director) Deadline() (at time.Time, ok bool) {
 	return d.epoch.Add(due), ok
 }
 
+// Settled reports whether every server has its verdict and every change asked for has its answer.
+func (d *Director) Settled() bool {
+	return d.config != nil && d.unknown == 0 && len(d.table.pending) == 0
+}
+
 // tick does what is due.
 func (d *Director) tick() {
 	if d.stopping != "" {

@@ -2,6 +2,7 @@ package lab
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -74,28 +75,36 @@ func (d *Director) Crash() (int, error) {
 		name, _, _ = strings.Cut(name, " ")
 		return !slices.Contains([]string{"heartbeat", "ipfail", "ccm", "cl_respawn"}, filepath.Base(name))
 	})
+	var ends []unix.PollFd
+	defer func() {
+		for _, e := range ends {
+			_ = unix.Close(int(e.Fd))
+		}
+	}()
 	for _, p := range procs {
-		if err := unix.Kill(p.HostPID, unix.SIGKILL); err != nil && err != unix.ESRCH {
+		fd, err := unix.PidfdOpen(p.HostPID, 0)
+		if err == nil {
+			ends = append(ends, unix.PollFd{Fd: int32(fd), Events: unix.POLLIN})
+			err = unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0)
+		}
+		if err != nil && !errors.Is(err, unix.ESRCH) {
 			return 0, fmt.Errorf("lab: kill %d (%s): %w", p.HostPID, p.Args, err)
 		}
 	}
-	for begin := time.Now(); slices.ContainsFunc(procs, Process.exists); time.Sleep(time.Millisecond) {
-		if time.Since(begin) > time.Minute {
-			return 0, fmt.Errorf("lab: %s: killed processes have not ended", d.Name())
+	// A process has ended when its last thread has, and with it what it held. /proc is no help: its
+	// list of threads ends early when one of them goes while it is read.
+	for _, e := range ends {
+		for begin := time.Now(); ; {
+			n, err := unix.Poll([]unix.PollFd{e}, 1000)
+			if n == 1 {
+				break
+			}
+			if err != nil && !errors.Is(err, unix.EINTR) || time.Since(begin) > time.Minute {
+				return 0, fmt.Errorf("lab: %s: killed processes have not ended: %w", d.Name(), err)
+			}
 		}
 	}
 	return len(procs), nil
-}
-
-// exists tells whether the process has not ended with all its threads. One that only its parent
-// still knows has.
-func (p Process) exists() bool {
-	tasks, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", p.HostPID)) // the pattern is well formed
-	return slices.ContainsFunc(tasks, func(path string) bool {
-		stat, err := os.ReadFile(path)
-		_, state, _ := strings.Cut(string(stat), ") ") // no name of ours has a parenthesis
-		return err == nil && !strings.HasPrefix(state, "Z") && !strings.HasPrefix(state, "X")
-	})
 }
 
 // Process is a process of a node.

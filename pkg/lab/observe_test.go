@@ -78,6 +78,38 @@ func TestWatchAddrs(t *testing.T) {
 	}
 }
 
+// TestWatchAddrsInOrder moves an address between two nodes many times, as fast as it goes: a removal is
+// always seen before the addition that follows it on the other node.
+func TestWatchAddrsInOrder(t *testing.T) {
+	t.Parallel()
+	n, a, b := pair(t)
+	w, err := n.WatchAddrs(a, b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const moves = 50
+	for range moves {
+		for _, node := range []*lab.Node{a, b} {
+			for _, verb := range []string{"add", "del"} {
+				if r, err := node.Exec(t.Context(), "ip", "addr", verb, "10.7.0.99/24", "dev", "eth0"); err != nil || r.Code != 0 {
+					t.Fatalf("%+v %v", r, err)
+				}
+			}
+		}
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	seen := 0
+	if _, err := w.Wait(ctx, func(lab.AddrEvent) bool { seen++; return seen == 4*moves }); err != nil {
+		t.Fatalf("%v: %d of %d notices", err, seen, 4*moves)
+	}
+	for i, e := range w.Events() {
+		if want := []*lab.Node{a, b}[i/2%2]; e.Node != want || e.Added != (i%2 == 0) || e.Addr != netip.MustParsePrefix("10.7.0.99/24") {
+			t.Fatalf("notice %d: %s %v added %v", i, e.Node.Name(), e.Addr, e.Added)
+		}
+	}
+}
+
 func TestCountForks(t *testing.T) {
 	t.Parallel()
 	_, a, b := pair(t)

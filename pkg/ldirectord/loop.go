@@ -185,6 +185,9 @@ func (l *loop) step(in director.Input) {
 			l.stopped = true
 		}
 	}
+	if l.director.Settled() {
+		l.s.settle()
+	}
 	if at, ok := l.director.Deadline(); ok {
 		l.timer.Reset(time.Until(at))
 	} else {

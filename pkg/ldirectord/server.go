@@ -39,9 +39,12 @@ type Server struct {
 	calls chan func(*loop) // into the owner's goroutine
 	done  chan struct{}    // closed when Run returns
 
+	settled chan struct{} // closed by settle
+
 	began    time.Time
-	stopping bool // the owner's: an end was asked for
-	ready    bool // the owner's: Options.Ready was called
+	stopping bool   // the owner's: an end was asked for
+	ready    bool   // the owner's: Options.Ready was called
+	settle   func() // the owner's: closes settled, once
 }
 
 // New makes a Server. It starts nothing.
@@ -52,7 +55,9 @@ func New(o Options) *Server {
 			return c
 		}
 	}
-	return &Server{o: o, calls: make(chan func(*loop)), done: make(chan struct{})}
+	s := &Server{o: o, calls: make(chan func(*loop)), done: make(chan struct{}), settled: make(chan struct{})}
+	s.settle = sync.OnceFunc(func() { close(s.settled) })
+	return s
 }
 
 // After a failure of its own code the service starts again, later each time.
@@ -147,6 +152,9 @@ func (s *Server) file(ctx context.Context) File {
 
 // Done is closed when Run has returned.
 func (s *Server) Done() <-chan struct{} { return s.done }
+
+// Settled is closed when every real server has had its first check and the table shows it.
+func (s *Server) Settled() <-chan struct{} { return s.settled }
 
 // call has f run by the owner. It reports whether it was.
 func (s *Server) call(ctx context.Context, f func(*loop)) bool {

@@ -56,22 +56,34 @@ func (j *job) takeGroup(key string) int {
 		return 0
 	}
 	s.log("info: Acquiring resource group: %s", line(g))
-	for _, r := range g.Resources {
-		if j.owned(s, r) {
+	var early *ahead
+	defer func() { early.wait() }()
+	for i, r := range g.Resources {
+		if !early.has(i) && j.owned(s, r) {
 			j.renew(s, r)
 			continue
 		}
 		if j.ctx.Err() != nil {
 			return 1
 		}
-		if j.operate(s, r, agent.Start) == 0 {
+		if early == nil && isAddress(r) {
+			early = j.startAhead(s, g, i+1)
+		}
+		var code int
+		if early.has(i) {
+			code = j.startedAhead(s, early, g, i)
+		} else {
+			code = j.operate(s, r, agent.Start)
+		}
+		if code == 0 {
 			continue
 		}
 		if j.ctx.Err() != nil {
 			return 1
 		}
+		early.wait()
 		s.log("CRIT: Giving up resources due to failure of %s", r.Word)
-		code := j.release(s, g)
+		code = j.release(s, g)
 		what := "foreign"
 		if g.Node == j.o.Node && !j.o.AlwaysForeign {
 			what = "local"
@@ -93,12 +105,28 @@ func (j *job) giveGroup(key string) int {
 	return j.release(s, g)
 }
 
-// release stops every member of a group, running or not, right to left.
+// release stops every member of a group, running or not, right to left. The work of those that
+// surround the group's addresses is done when these are gone.
 func (j *job) release(s script, g haresources.Group) (code int) {
 	s.log("info: Releasing resource group: %s", line(g))
-	for i := len(g.Resources) - 1; i >= 0; i-- {
-		if c := j.stop(s, g.Resources[i]); c != 0 {
+	address := slices.IndexFunc(g.Resources, isAddress)
+	var late []*operation
+	stop := func(o *operation) {
+		if c := j.stop(s, o); c != 0 {
 			code = c
+		}
+	}
+	for i := len(g.Resources) - 1; i >= 0; i-- {
+		o := j.begin(s, g.Resources[i], agent.Stop)
+		if i > address && address >= 0 && surrounds(o.choice) {
+			late = append(late, o)
+			continue
+		}
+		stop(o)
+		if i == address {
+			for _, o := range late {
+				stop(o)
+			}
 		}
 		if j.ctx.Err() != nil {
 			return 1
@@ -107,10 +135,11 @@ func (j *job) release(s script, g haresources.Group) (code int) {
 	return code
 }
 
-// stop stops one resource, with retries. What is running still after the last is a case for
-// Options.StopFailure; what is not counts as stopped.
-func (j *job) stop(s script, r haresources.Resource) int {
-	code := j.operate(s, r, agent.Stop)
+// stop carries out a stop that was begun, with retries. What is running still after the last is a
+// case for Options.StopFailure; what is not counts as stopped.
+func (j *job) stop(s script, o *operation) int {
+	r := o.resource
+	code := j.carryOut(s, o)
 	for n := 0; code != 0 && (j.o.StopRetries < 0 || n < j.o.StopRetries); n++ {
 		if !j.sleep(j.o.RetryDelay) {
 			return code

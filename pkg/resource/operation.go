@@ -25,17 +25,21 @@ func (m *Manager) lock(word string) *sync.Mutex {
 
 // run runs one operation of a resource by the chosen agent. A panic of the agent counts as its
 // failure.
-func (j *job) run(ch choice, r haresources.Resource, op agent.Op) (res agent.Result, err error) {
+func (j *job) run(ch choice, r haresources.Resource, op agent.Op) (agent.Result, error) {
+	return j.runCall(ch, r, j.call(ch, r, op))
+}
+
+func (j *job) runCall(ch choice, r haresources.Resource, c agent.Call) (res agent.Result, err error) {
 	l := j.lock(r.Word)
 	l.Lock()
 	defer l.Unlock()
 	defer func() {
 		if p := recover(); p != nil {
-			j.panicked(fmt.Sprintf("%s %s", r.Word, op), p)
-			res, err = agent.Result{Code: 1}, fmt.Errorf("%s %s: panic: %v", r.Word, op, p)
+			j.panicked(fmt.Sprintf("%s %s", r.Word, c.Op), p)
+			res, err = agent.Result{Code: 1}, fmt.Errorf("%s %s: panic: %v", r.Word, c.Op, p)
 		}
 	}()
-	return ch.agent.Run(j.ctx, j.call(ch, r, op))
+	return ch.agent.Run(j.ctx, c)
 }
 
 func (j *job) call(ch choice, r haresources.Resource, op agent.Op) agent.Call {
@@ -79,26 +83,53 @@ func isOwned(status string) bool {
 		(strings.Contains(status, "running") || strings.Contains(status, "Running") || strings.Contains(status, "OK"))
 }
 
+// operation is a start or stop whose lines about its beginning are in the log.
+type operation struct {
+	choice   choice
+	found    bool // there is something to run
+	resource haresources.Resource
+	op       agent.Op
+	words    string // as the log has them
+}
+
 // operate starts or stops a resource and returns its exit status.
 func (j *job) operate(s script, r haresources.Resource, op agent.Op) int {
-	ch, ok := j.choose(s, r.Script)
-	if !ok {
+	return j.carryOut(s, j.begin(s, r, op))
+}
+
+// begin logs that an operation is run.
+func (j *job) begin(s script, r haresources.Resource, op agent.Op) *operation {
+	o := &operation{resource: r, op: op}
+	if o.choice, o.found = j.choose(s, r.Script); !o.found {
 		s.log("ERROR: Cannot locate resource script %s", r.Script)
 		s.log("ERROR: Cannot locate resource script %s", r.Script)
+		return o
+	}
+	o.words = fmt.Sprintf("%s %s %s", o.choice.path, strings.Join(r.Args, " "), op) // two blanks if there are no arguments
+	s.log("info: Running %s", o.words)
+	s.log("debug: Starting %s", o.words)
+	return o
+}
+
+// carryOut runs it and returns its exit status.
+func (j *job) carryOut(s script, o *operation) int {
+	if !o.found {
 		return 1
 	}
-	words := fmt.Sprintf("%s %s %s", ch.path, strings.Join(r.Args, " "), op) // two blanks if there are no arguments
-	s.log("info: Running %s", words)
-	s.log("debug: Starting %s", words)
-	res, err := j.run(ch, r, op)
+	res, err := j.run(o.choice, o.resource, o.op)
+	return j.ended(s, o, res, err)
+}
+
+// ended logs how an operation ended and returns its exit status.
+func (j *job) ended(s script, o *operation, res agent.Result, err error) int {
 	if err != nil && res.Code == 0 {
 		res.Code = 1
 	}
 	j.o.Log.Print(res.Output)
-	j.explain(ch, res, err)
-	s.log("debug: %s done. RC=%d", words, res.Code)
+	j.explain(o.choice, res, err)
+	s.log("debug: %s done. RC=%d", o.words, res.Code)
 	if res.Code != 0 {
-		s.log("ERROR: Return code %d from %s", res.Code, ch.path)
+		s.log("ERROR: Return code %d from %s", res.Code, o.choice.path)
 	}
 	return res.Code
 }

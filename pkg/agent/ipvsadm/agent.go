@@ -25,6 +25,9 @@ import (
 type Options struct {
 	// OpenTable opens the table for one operation, after which it is closed.
 	OpenTable func() (ipvs.Table, error)
+	// Surround says that services can be in the table without their addresses being up, as they can
+	// in the kernel's: see [agent.Surrounder].
+	Surround bool
 	// Root is put in front of every path; empty outside of tests.
 	Root string
 	// Names resolves names in rule files; nil: [SystemNames].
@@ -39,7 +42,7 @@ type Agent struct {
 	loaded bool // since the last stop
 }
 
-var _ agent.Agent = (*Agent)(nil)
+var _ agent.Surrounder = (*Agent)(nil)
 
 // New makes an Agent.
 func New(o Options) *Agent {
@@ -75,6 +78,12 @@ func (a *Agent) Run(ctx context.Context, c agent.Call) (agent.Result, error) {
 	}
 	return agent.Result{}, nil
 }
+
+// Surrounds is [agent.Surrounder].
+func (a *Agent) Surrounds() bool { return a.o.Surround }
+
+// Settle is [agent.Surrounder]: rules are in the table when start returns.
+func (a *Agent) Settle(context.Context, agent.Call) {}
 
 // run is one operation.
 type run struct {

@@ -21,6 +21,9 @@ type Options struct {
 	Paths     ldirectord.Paths
 	Load      ldirectord.LoadOptions
 	OpenTable func() (ipvs.Table, error)
+	// Surround says that services can be in the table without their addresses being up, as they can
+	// in the kernel's: see [agent.Surrounder].
+	Surround bool
 }
 
 // Agent runs ldirectord instances. They live in [Agent.Serve], not in the calls of Run.
@@ -40,7 +43,7 @@ type instance struct {
 	gone   chan struct{}
 }
 
-var _ agent.Agent = (*Agent)(nil)
+var _ agent.Surrounder = (*Agent)(nil)
 
 // New makes an Agent. It starts nothing.
 func New(o Options) *Agent {
@@ -107,6 +110,29 @@ func (a *Agent) execute(ctx context.Context, name, action string) int {
 		Launch: a.launch, Local: a.local, Execute: a.execute,
 	}
 	return command.Run(ctx)
+}
+
+// Surrounds is [agent.Surrounder].
+func (a *Agent) Surrounds() bool { return a.o.Surround }
+
+// Settle is [agent.Surrounder]: it returns when every real server of the instance has had its first
+// check and the table shows it.
+func (a *Agent) Settle(ctx context.Context, c agent.Call) {
+	name := ""
+	if len(c.Args) > 0 {
+		name = c.Args[0]
+	}
+	in, err := a.o.Paths.Find(name)
+	if err != nil {
+		return
+	}
+	if s := a.local(in); s != nil {
+		select {
+		case <-s.Settled():
+		case <-s.Done():
+		case <-ctx.Done():
+		}
+	}
 }
 
 // Resume starts the instances of those configuration names that ran in this very process before
