@@ -3,6 +3,9 @@ package ldirectord_test
 import (
 	"context"
 	"fmt"
+	"net"
+	"net/http"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -302,4 +305,53 @@ func TestNoSocket(t *testing.T) {
 	h.expect("0 1 ", running, agent.Status)
 	h.expect("0 0 ", "", agent.Stop)
 	h.expect(stopped, "", agent.Status)
+}
+
+// TestSettle waits for the first checks: a server that answers is in the table then; one that hangs is
+// waited for until it is given up, or the caller gives up.
+func TestSettle(t *testing.T) {
+	h := newHeartbeat(t)
+	good, hung := listen(t, true), listen(t, false)
+	file := "checkinterval=1\nchecktimeout=1\nvirtual=10.0.0.1:80\n\tservice=http\n\trequest=\"/\"\n\treceive=\"hello\"\n\tfallback=127.0.0.1:80 gate\n\treal=%s masq\n"
+	h.write("etc/ha.d/ldirectord.cf", fmt.Sprintf(file, good))
+	call := agent.Call{Op: agent.Start, Name: "ldirectord", Log: h}
+	h.agent.Settle(t.Context(), call) // nothing runs, nothing is waited for
+
+	h.expect("0 0 ", "", agent.Start)
+	h.agent.Settle(t.Context(), call)
+	if e := h.entries(); len(e) != 1 || len(e[0].Dests) != 1 || e[0].Dests[0].Addr != good {
+		t.Errorf("settled as %+v", e)
+	}
+	h.expect("0 0 ", "", agent.Stop)
+
+	h.write("etc/ha.d/ldirectord.cf", fmt.Sprintf(file, hung))
+	h.expect("0 0 ", "", agent.Start)
+	short, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer cancel()
+	h.agent.Settle(short, call)
+	if short.Err() == nil {
+		t.Error("settled while a server had no answer yet")
+	}
+	h.agent.Settle(t.Context(), call)
+	if e := h.entries(); len(e) != 1 || len(e[0].Dests) != 1 || e[0].Dests[0].Addr != netip.MustParseAddrPort("127.0.0.1:80") {
+		t.Errorf("settled as %+v", e)
+	}
+	h.expect("0 0 ", "", agent.Stop)
+}
+
+// listen is a web server, or one that never answers.
+func listen(t *testing.T, answers bool) netip.AddrPort {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if answers {
+		s := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "hello") })}
+		go s.Serve(l)
+		t.Cleanup(func() { s.Close() })
+	} else {
+		t.Cleanup(func() { l.Close() }) // the kernel accepts
+	}
+	return l.Addr().(*net.TCPAddr).AddrPort()
 }
