@@ -74,6 +74,10 @@ type Config struct {
 	// Load gives the text of the ld field (/proc/loadavg); nil or "" means "n/a".
 	Load func() string
 
+	// Wall gives the wall clock's time at now, for the ts field and the notice of a clock that was
+	// set back; nil means that now has it. Everything else goes by the monotonic clock of now.
+	Wall func(now time.Time) time.Time
+
 	// Restarted says that this run follows an Exit with Quick set (heartbeat -R), and Held what
 	// that said.
 	Restarted bool

@@ -59,6 +59,8 @@ type Engine struct {
 	callID int
 	jobID  int
 
+	asking asking
+
 	end ending
 
 	bad      BadPackets
@@ -189,7 +191,7 @@ func (e *Engine) log(l Level, text string) { e.emit(Log{Level: l, Text: text}) }
 // start sends the first packets: "init", then "up" twice.
 func (e *Engine) start() {
 	e.started, e.begun = true, e.now
-	e.lastWall = e.now.Unix()
+	e.lastWall = e.wall()
 	for _, n := range e.nodes {
 		n.Heard = e.now
 		for _, l := range n.Links {
@@ -207,7 +209,7 @@ func (e *Engine) start() {
 // wake looks whether we have been asleep: a stopped process, a suspended machine. What we know of
 // the others is then old, and what they know of us too.
 func (e *Engine) wake() {
-	if wall := e.now.Unix(); wall < e.lastWall {
+	if wall := e.wall(); wall < e.lastWall {
 		e.log(Info, "Clock jumped backwards. Compensating.")
 		e.lastWall = wall
 	} else {
@@ -223,6 +225,14 @@ func (e *Engine) wake() {
 	// The others have not been silent: we have not listened.
 	e.scanFrom = e.now.Add(wakeGrace)
 	e.table.Excuse(e.now.Sub(e.stepped))
+}
+
+// wall is the wall clock in Unix seconds.
+func (e *Engine) wall() int64 {
+	if e.cfg.Wall != nil {
+		return e.cfg.Wall(e.now).Unix()
+	}
+	return e.now.Unix()
 }
 
 // timers does all that is due.
@@ -242,6 +252,7 @@ func (e *Engine) timers() {
 	}
 	e.askMissing()
 	e.rsc.Tick()
+	e.askTimer()
 	if due(e.restartAt, e.now) {
 		e.restartAt = time.Time{}
 		e.shutdown(true)
@@ -286,7 +297,7 @@ func (e *Engine) Deadline() (at time.Time, ok bool) {
 			at, ok = x, true
 		}
 	}
-	for _, t := range []time.Time{e.statusAt, e.calmAt, e.reqnodesAt, e.restartAt, e.end.phaseAt, e.end.emergencyAt} {
+	for _, t := range []time.Time{e.statusAt, e.calmAt, e.reqnodesAt, e.restartAt, e.asking.again, e.end.phaseAt, e.end.emergencyAt} {
 		earlier(t, true)
 	}
 	if t, some := e.table.Deadline(); some && !e.end.silent {

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/systole-ha/systole/pkg/cluster/takeover"
 	"github.com/systole-ha/systole/pkg/hamsg"
 )
 
@@ -92,6 +93,9 @@ func (e *Engine) harc(m *hamsg.Msg) (c Call, ok bool) {
 
 // startNotice begins the job for the next notice, if nothing else runs (StartNextRemoteRscReq).
 func (e *Engine) startNotice() {
+	for len(e.jobs) == 0 && len(e.queue) > 0 && e.stale(e.queue[0]) {
+		e.queue = e.queue[1:]
+	}
 	if len(e.jobs) > 0 || len(e.queue) == 0 {
 		return
 	}
@@ -100,6 +104,13 @@ func (e *Engine) startNotice() {
 	j := e.fork(n.call.Arg)
 	j.death = n.death
 	j.calls = []Call{n.call}
+}
+
+// stale tells whether a notice is our own go-ahead for a group that we have given away since. (The
+// original takes the group all the same, and then both nodes have it.)
+func (e *Engine) stale(n notice) bool {
+	return e.rsc.Nice() && n.call.Verb == Harc && n.call.Arg == hamsg.TIPRequestResp &&
+		n.call.Getenv("HA_dest") == e.cfg.Node && n.call.Getenv("HA_src") == e.cfg.Node && !e.rsc.Held().Has(takeover.Local)
 }
 
 // runJobs carries the jobs on until a call is under way or nothing is left to do.
@@ -139,6 +150,9 @@ func (e *Engine) endJob(j *job) {
 	e.startNotice()
 	e.rsc.Idle()
 	e.quickIfDue()
+	if e.end.jobsLast {
+		e.finishIdle()
+	}
 }
 
 // done takes the end of a call.
@@ -152,6 +166,9 @@ func (e *Engine) done(d Done) {
 	j.next++
 	for _, text := range d.Say {
 		e.said(text)
+	}
+	if call.Verb == ReqResource && len(d.Say) == 0 && d.Code == 0 && d.Signal == 0 {
+		e.ownedAlready(call.Arg)
 	}
 	if call.Verb == Harc {
 		return

@@ -38,8 +38,9 @@ func (e *Engine) status(n *node, m *hamsg.Msg) (changed bool) {
 	}
 	// A node that is active the first time that we hear it, or again, has done its "starting" where
 	// we could not hear it: behind a partition it may have taken what we hold.
-	missed := n.Status == liveness.Dead || n.Heard.IsZero() && n.reportSeq == 0 && e.rsc.Settles()
-	missed = e.late(n) || missed
+	back := n.Status == liveness.Dead
+	back = e.late(n) || back
+	missed := back || n.Heard.IsZero() && n.reportSeq == 0 && e.rsc.Settles()
 	st = clip(st, maxStatus)
 	if n != e.self && !strings.EqualFold(st, n.Status) {
 		changed = true
@@ -54,7 +55,14 @@ func (e *Engine) status(n *node, m *hamsg.Msg) (changed bool) {
 		n.Deadtime = time.Duration(dt) * time.Millisecond
 	}
 	n.Heard, n.statusTime, n.statusSeq = e.now, ts, seq
-	if missed && e.commUp && n != e.self && !n.Ping && st == liveness.Active {
+	if !e.commUp || n == e.self || n.Ping || st != liveness.Active {
+		return changed
+	}
+	if changed {
+		e.reask()
+		e.rsc.PeerActive()
+	}
+	if missed && (back || e.rsc.Nice()) {
 		e.resync()
 	}
 	return changed
@@ -104,7 +112,7 @@ func (e *Engine) markDead(n *node) {
 
 // deadNotice is the message that stands for a node's death, for clients and scripts.
 func (e *Engine) deadNotice(n *node) *hamsg.Msg {
-	return hamsg.New(hamsg.TStatus).Add(hamsg.FSeq, "1").SetHex(hamsg.FTime, uint64(e.now.Unix())).
+	return hamsg.New(hamsg.TStatus).Add(hamsg.FSeq, "1").SetHex(hamsg.FTime, uint64(e.wall())).
 		Add(hamsg.FOrig, n.Name).Add(hamsg.FStatus, liveness.Dead)
 }
 
@@ -138,6 +146,9 @@ func (e *Engine) checkComm() {
 	for _, n := range e.nodes {
 		if !n.heard && n.Status != liveness.Dead {
 			return
+		}
+		if n.Status == liveness.Init && !n.Ping && !e.rsc.Nice() {
+			return // whether it is active decides whether it is asked for our groups
 		}
 	}
 	if e.reqnodesAt.IsZero() {
@@ -244,13 +255,10 @@ func (e *Engine) communicationUp() {
 	e.table.CommUp()
 	e.log(Info, "Comm_now_up(): updating status to active")
 	e.setStatus(liveness.Active)
-	others := 0
-	for _, n := range e.nodes {
-		if !n.Ping && n != e.self {
-			others++
-		}
+	e.rsc.CommUp(e.allAlive(), e.others(func(*node) bool { return true }) == 0)
+	if e.others(func(n *node) bool { return n.Status == liveness.Active }) > 0 {
+		e.rsc.PeerActive()
 	}
-	e.rsc.CommUp(e.allAlive(), others == 0)
 	e.emit(CommUp{})
 }
 
@@ -264,8 +272,8 @@ func (e *Engine) allAlive() bool {
 	return true
 }
 
-// resync is what follows a healed partition: see takeover.Machine.Healed. In legacy mode, and with
-// more than two nodes, both restart, as with the original.
+// resync is what follows a healed partition: see takeover.Machine.Healed. With more than two nodes
+// both restart, as with the original.
 func (e *Engine) resync() {
 	if e.cfg.Unmanaged || e.end.begun() || e.rsc.Nice() && e.rsc.State() < takeover.Received {
 		return

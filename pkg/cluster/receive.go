@@ -239,9 +239,11 @@ func (e *Engine) handle(n *node, m *hamsg.Msg) {
 		}
 	case hamsg.TAck:
 		kind = Protocol
+		e.rsc.Heard()
 		e.acked(n, m)
 	case hamsg.TRexmit:
 		kind = Protocol
+		e.rsc.Heard()
 		e.rexmit(n, m)
 	case hamsg.TReqNodes:
 		kind = Protocol
@@ -298,9 +300,14 @@ func (e *Engine) handleResource(n *node, m *hamsg.Msg) {
 		}
 	case hamsg.TIPRequestResp:
 		if e.commUp && !e.rsc.Closing() {
+			e.answered(m)
 			e.notify(m)
 		}
-	case hamsg.TStonith, hamsg.TClientStatus, hamsg.TQueryClient, hamsg.TRespondClient:
+	case hamsg.TStonith:
+		if e.commUp && n != e.self && m.Get(hamsg.FNode) == e.cfg.Node {
+			e.rsc.Buried()
+		}
+	case hamsg.TClientStatus, hamsg.TQueryClient, hamsg.TRespondClient:
 		// For API clients.
 	default:
 		if e.commUp {

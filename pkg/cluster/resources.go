@@ -33,20 +33,35 @@ func (h *host) GivingUp() {
 // RequestOurs is req_our_resources: one req_resource for each group that is ours by haresources.
 func (h *host) RequestOurs() {
 	e := h.e()
-	active := 0
+	// In legacy mode one that is up is asked too: it may have restarted with its resources in hand.
+	h.request(e.keys(takeover.Local), e.others(func(n *node) bool {
+		return n.Status == liveness.Active || !e.rsc.Nice() && n.alive()
+	}) > 0)
+}
+
+// others counts normal nodes but ourselves.
+func (e *Engine) others(which func(*node) bool) (count int) {
 	for _, n := range e.nodes {
-		if n.Status == liveness.Active {
-			active++
+		if n != e.self && !n.Ping && which(n) {
+			count++
 		}
 	}
+	return count
+}
+
+func (h *host) request(keys []string, ask bool) {
+	e := h.e()
 	// The name decides what is announced at the end.
 	name, env := "req_our_resources(ask)", e.env()
-	if active < 2 {
+	if !ask {
 		name = "req_our_resources"
 		env = append(env, "HA_DONTASK=yes")
+		e.ask(nil)
+	} else if !e.rsc.Nice() {
+		e.ask(keys)
 	}
 	j := e.fork(name)
-	for _, key := range e.keys(takeover.Local) {
+	for _, key := range keys {
 		j.calls = append(j.calls, Call{Verb: ReqResource, Arg: key, Env: env})
 	}
 	none := len(j.calls) == 0
@@ -82,11 +97,9 @@ func (h *host) Move(mv takeover.Move) {
 	j.start = func() { e.jobLog(j, Info, before+mv.Set.String()+" HA resources (standby).") }
 	j.end = func() {
 		e.jobLog(j, Info, mv.Set.String()+after)
-		if mv.Quiet {
-			e.rsc.Moved(mv)
-			return
+		if e.rsc.MoveEnds(mv) {
+			e.send(hamsg.New(hamsg.TAskResources).Add(hamsg.FResources, mv.Report.String()).Add(hamsg.FComment, "done"))
 		}
-		e.send(hamsg.New(hamsg.TAskResources).Add(hamsg.FResources, mv.Report.String()).Add(hamsg.FComment, "done"))
 	}
 }
 

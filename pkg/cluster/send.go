@@ -30,7 +30,7 @@ func (e *Engine) send(m *hamsg.Msg) {
 		m.SetHex(hamsg.FSeq, e.history.High()+1)
 	}
 	m.SetHex(hamsg.FGeneration, e.cfg.Generation)
-	m.SetHex(hamsg.FTime, uint64(e.now.Unix()))
+	m.SetHex(hamsg.FTime, uint64(e.wall()))
 	if sequenced {
 		m.Set(hamsg.FLoad, e.load())
 	}
@@ -113,6 +113,9 @@ func (e *Engine) said(text []byte) {
 	m.Del(hamsg.FAuth)
 	if m.Type() == "" {
 		e.badLocal("no message type", text)
+		return
+	}
+	if m.Type() == hamsg.TAskResources && e.rsc.Refuses(m) {
 		return
 	}
 	e.send(m)

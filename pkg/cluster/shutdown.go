@@ -25,6 +25,7 @@ type ending struct {
 	silent      bool // fenced: nothing is sent any more but shutdone
 	phase       int  // 0 not begun, 1 waits for the clients' turn, 2 clients stop, 3 last pause
 	phaseAt     time.Time
+	jobsLast    bool // all is done but for jobs under way
 	emergencyAt time.Time
 	over        bool
 }
@@ -34,10 +35,16 @@ func (n *ending) begun() bool { return n.asked || n.silent }
 // shutdown begins the orderly end (hb_initiate_shutdown). Before communication is up nothing is
 // held, so that nothing has to be waited for.
 func (e *Engine) shutdown(restart bool) {
-	if e.end.silent || e.end.quick {
+	if e.end.silent {
 		return
 	}
-	e.end.asked = true
+	if e.end.quick {
+		// The clients are being, or have been, stopped for a restart that keeps the resources. It
+		// becomes an end that gives them up.
+		e.end.quick, e.end.restart, e.end.jobsLast = false, false, false
+		e.end.phase, e.end.phaseAt = 0, time.Time{}
+	}
+	e.end.asked, e.end.quickWaits = true, false
 	e.end.restart = e.end.restart || restart
 	e.reqnodesAt = time.Time{}
 	if e.end.emergencyAt.IsZero() {
@@ -119,12 +126,20 @@ func (e *Engine) endTimers() {
 		case 1:
 			e.stopClients()
 		case 3:
-			e.finish()
+			e.finishIdle()
 		}
 	}
 	if due(e.end.emergencyAt, e.now) {
 		e.log(Crit, "Emergency Shutdown: Attempting to kill everything ourselves")
 		e.exit(Exit{Code: 100})
+	}
+}
+
+// finishIdle ends the daemon when no job is under way. A restart that keeps the resources must not
+// cut one short: neither node would know of what it leaves half done.
+func (e *Engine) finishIdle() {
+	if e.end.jobsLast = e.end.quick && len(e.jobs) > 0; !e.end.jobsLast {
+		e.finish()
 	}
 }
 
@@ -140,6 +155,8 @@ func (e *Engine) finish() {
 	e.log(Info, "Performing heartbeat restart exec.")
 	x := Exit{Restart: true}
 	switch {
+	case e.end.quick && !e.commUp && !e.cfg.Restarted:
+		// Nothing has been acquired yet.
 	case e.end.quick:
 		x.Quick, x.Held = true, e.rsc.Held()
 	case !e.end.silent:

@@ -2,7 +2,6 @@ package clustertest
 
 import (
 	"fmt"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -52,12 +51,18 @@ func ParseGroups(text string) []cluster.Group {
 // names and key=value settings, its text haresources lines. The other commands:
 //
 //	start|stop|kill|poweroff|freeze|thaw NODE   kill is -9, poweroff takes the groups down too
+//	restart|reload NODE                         with its resources given up, or kept
 //	run DURATION                                prints what was logged meanwhile
 //	state                                       prints a line for each machine
-//	cut|heal FROM TO                            packets of one direction; "both" as third word: of two
-//	loss N                                      of a thousand packets
+//	cut|heal FROM TO [both|LINK]...             packets of one direction, or of two; of one link
+//	loss|dup N                                  of a thousand packets
+//	delay MIN MAX                               a packet's time on its way
+//	reorder on|off                              whether packets may overtake each other
 //	standby|takeover NODE SET                   hb_standby, hb_takeover
 //	slow NODE VERB DURATION                     how long calls of a verb take
+//	nostart|nostop NODE GROUP on|off            whether starts, or stops, of a group fail
+//	poll NODE DURATION                          how often a daemon looks at what has come
+//	clock NODE DURATION                         sets the wall clock that much ahead, or back
 //	wire on|off                                 whether messages are shown too, each once
 type Scenario struct {
 	Sim  *Sim
@@ -115,7 +120,7 @@ func (s *Scenario) build(d *datadriven.TestData) error {
 	for _, name := range nodes {
 		c := Config(name, 1, nodes, groups)
 		for k, v := range set {
-			if err := setting(&c, k, v); err != nil {
+			if err := Set(&c, k, v); err != nil {
 				return err
 			}
 		}
@@ -135,61 +140,17 @@ func (s *Scenario) build(d *datadriven.TestData) error {
 	return nil
 }
 
-func setting(c *cluster.Config, k, v string) error {
-	durations := map[string]*time.Duration{
-		"keepalive": &c.Keepalive, "deadtime": &c.Deadtime, "warntime": &c.Warntime,
-		"initdead": &c.Initdead, "deadping": &c.Deadping,
-	}
-	if p := durations[k]; p != nil {
-		var err error
-		*p, err = time.ParseDuration(v)
-		return err
-	}
-	switch k {
-	case "failback":
-		c.Failback = map[string]cluster.Failback{"on": cluster.FailbackOn, "off": cluster.FailbackOff, "legacy": cluster.FailbackLegacy}[v]
-	case "links":
-		c.Links = strings.Split(v, ",")
-	case "ping":
-		c.Pings = nil
-		if v != "none" {
-			c.Pings = []cluster.Ping{{Name: v, Plugin: "ping"}}
-		}
-	default:
-		return fmt.Errorf("no setting %s", k)
-	}
-	return nil
-}
-
 func (s *Scenario) print(m *Machine, format string, args ...any) {
 	fmt.Fprintf(&s.out, "%7.3f %s %s\n", s.Sim.Now.Sub(Epoch).Seconds(), m.Name, fmt.Sprintf(format, args...))
 }
 
 // Command carries out one command of the language; its words follow.
 func (s *Scenario) Command(cmd string, words []string) error {
-	node := func() *Machine { return s.Sim.Machine(words[0]) }
-	want := map[string]int{"state": 0, "cut": 2, "heal": 2, "standby": 2, "takeover": 2, "slow": 3}
-	n, ok := want[cmd]
-	if !ok {
-		n = 1
-	}
-	if len(words) < n {
-		return fmt.Errorf("want %d words", n)
-	}
 	switch cmd {
-	case "start":
-		node().Start()
-	case "stop":
-		node().Step(cluster.Shutdown{})
-	case "kill":
-		node().Kill()
-	case "poweroff":
-		node().PowerOff()
-	case "freeze":
-		node().Freeze()
-	case "thaw":
-		node().Thaw()
 	case "run":
+		if len(words) != 1 {
+			return fmt.Errorf("want a duration")
+		}
 		d, err := time.ParseDuration(words[0])
 		if err != nil {
 			return err
@@ -199,27 +160,10 @@ func (s *Scenario) Command(cmd string, words []string) error {
 		for _, m := range s.Sim.Machines {
 			fmt.Fprintln(&s.out, m.State())
 		}
-	case "cut", "heal":
-		s.Sim.Cut(words[0], words[1], cmd == "cut")
-		if len(words) > 2 {
-			s.Sim.Cut(words[1], words[0], cmd == "cut")
-		}
-	case "loss":
-		var err error
-		s.Sim.Loss, err = strconv.Atoi(words[0])
-		return err
-	case "standby":
-		node().Tell("t=ask_resources", "rsc_hold="+words[1], "info=me")
-	case "takeover":
-		node().Tell("t=hb_takeover", "rsc_hold="+words[1])
-	case "slow":
-		d, err := time.ParseDuration(words[2])
-		node().CallTime[cluster.Verb(words[1])] = d
-		return err
 	case "wire":
-		s.wire = words[0] == "on"
+		s.wire = len(words) > 0 && words[0] == "on"
 	default:
-		return fmt.Errorf("no such command")
+		return s.Sim.Command(append([]string{cmd}, words...))
 	}
 	return nil
 }

@@ -3,26 +3,79 @@ package clustertest
 import (
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/systole-ha/systole/pkg/cluster"
 )
 
-// call does what the original's scripts do, on groups that are only names.
+// Scripts is what the original's scripts do on a machine, on groups that are only names.
+type Scripts struct {
+	// Up are the keys of the groups that are running here, sorted.
+	Up []string
+	// CallTime is how long a call of each verb takes; Fail makes it end with that status.
+	CallTime map[cluster.Verb]time.Duration
+	Fail     map[cluster.Verb]int
+	// NoStart and NoStop are the groups that cannot be started, or not be stopped.
+	NoStart, NoStop map[string]bool
+
+	running int      // calls under way
+	calls   []string // keys of the groups that calls are working on
+	tainted []string // groups that failed to start or stop here
+}
+
+func newScripts() Scripts {
+	return Scripts{
+		CallTime: map[cluster.Verb]time.Duration{}, Fail: map[cluster.Verb]int{},
+		NoStart: map[string]bool{}, NoStop: map[string]bool{},
+	}
+}
+
+// The times of the resource manager: from a failed start to hb_standby, the retries of a stop that
+// fails, and the boot of a machine that has rebooted for that.
+const (
+	standbyDelay = 30 * time.Second
+	stopRetries  = 11 * time.Second
+	bootTime     = 40 * time.Second
+)
+
+// Busy tells whether a call is under way.
+func (m *Machine) Busy() bool { return m.running > 0 }
+
+// Works tells whether a call is under way that takes or gives a group.
+func (m *Machine) Works(key string) bool { return slices.Contains(m.calls, key) }
+
+// call makes one call of the engine.
 func (m *Machine) call(r cluster.Run) {
-	m.runs++
-	run := m.run
+	m.running++
+	run, boot := m.run, m.boot
+	keys := m.keysOf(r.Call)
+	m.calls = append(m.calls, keys...)
+	if m.sim.OnCall != nil {
+		m.sim.OnCall(m, r.Call, true)
+	}
 	end := func() {
-		m.runs--
+		if m.boot != boot {
+			return
+		}
+		m.running--
+		for _, k := range keys {
+			i := slices.Index(m.calls, k)
+			m.calls = slices.Delete(m.calls, i, i+1)
+		}
 		if m.run != run {
 			return
 		}
-		m.script(r.Call, func(code int, say [][]byte) {
+		code, say := m.script(r.Call)
+		if m.sim.OnCall != nil {
+			m.sim.OnCall(m, r.Call, false)
+		}
+		if m.run == run {
 			m.Step(cluster.Done{ID: r.ID, Code: code, Say: say})
-		})
+		}
 	}
-	d := m.CallTime[r.Call.Verb]
-	if d == 0 {
-		d = 1
+	d := max(m.CallTime[r.Call.Verb], 1)
+	if r.Call.Verb == cluster.GiveGroup && m.NoStop[r.Call.Arg] && slices.Contains(m.Up, r.Call.Arg) {
+		d += stopRetries
 	}
 	m.sim.After(d, func() {
 		if m.frozen && m.run == run {
@@ -33,10 +86,42 @@ func (m *Machine) call(r cluster.Run) {
 	})
 }
 
-// script does the work of one call and reports it.
-func (m *Machine) script(c cluster.Call, done func(code int, say [][]byte)) {
-	code := m.Fail[c.Verb]
-	var say [][]byte
+// keysOf are the groups that a call takes or gives.
+func (m *Machine) keysOf(c cluster.Call) (keys []string) {
+	switch {
+	case c.Verb == cluster.TakeGroup:
+		return []string{c.Arg}
+	case c.Verb == cluster.GiveGroup, c.Verb == cluster.DropGroup:
+		if slices.Contains(m.Up, c.Arg) {
+			return []string{c.Arg}
+		}
+	case c.Verb != cluster.Harc:
+	case c.Arg == "status" && m.machDown(c):
+		for _, g := range m.cfg.Groups {
+			if g.Node == c.Getenv("HA_src") {
+				keys = append(keys, g.Key)
+			}
+		}
+	case c.Arg == "ip-request-resp" && c.Getenv("HA_dest") == m.Name && c.Getenv("HA_ok") == "OK",
+		c.Arg == "ip-request" && slices.Contains(m.Up, c.Getenv("HA_ipaddr")):
+		keys = append(keys, c.Getenv("HA_ipaddr"))
+	}
+	return keys
+}
+
+// Takes tells whether the call takes groups.
+func (m *Machine) Takes(c cluster.Call) bool {
+	return c.Verb == cluster.TakeGroup || c.Verb == cluster.Harc && (c.Arg == "status" || c.Arg == "ip-request-resp")
+}
+
+// machDown tells whether a call of rc.d/status is for a dead node.
+func (m *Machine) machDown(c cluster.Call) bool {
+	return c.Getenv("HA_st") == "dead" && !strings.Contains(c.Getenv("HA_info"), "ping") && c.Getenv("HA_src") != m.Name
+}
+
+// script does the work of one call.
+func (m *Machine) script(c cluster.Call) (code int, say [][]byte) {
+	code = m.Fail[c.Verb]
 	switch c.Verb {
 	case cluster.ReqResource:
 		switch {
@@ -48,14 +133,58 @@ func (m *Machine) script(c cluster.Call, done func(code int, say [][]byte)) {
 		}
 	case cluster.TakeGroup:
 		if code == 0 {
-			m.set(c.Arg, true)
+			m.take(c.Arg)
 		}
 	case cluster.GiveGroup, cluster.DropGroup:
-		m.set(c.Arg, false)
+		m.give(c.Arg)
 	case cluster.Harc:
 		say = m.harc(c)
 	}
-	done(code, say)
+	return code, say
+}
+
+// take is ResourceManager takegroup: a group that cannot be started is given up, and the standby
+// that it asks for comes later.
+func (m *Machine) take(key string) {
+	if slices.Contains(m.Up, key) {
+		return // renewed
+	}
+	if !m.NoStart[key] {
+		m.set(key, true)
+		return
+	}
+	m.taint(key)
+	what := "foreign"
+	for _, g := range m.cfg.Groups {
+		if g.Key == key && g.Node == m.Name {
+			what = "local"
+		}
+	}
+	m.later(standbyDelay, func() { m.Tell("t=ask_resources", "rsc_hold="+what, "info=me") })
+}
+
+// give is ResourceManager givegroup: a group that cannot be stopped makes the machine reboot.
+func (m *Machine) give(key string) {
+	if !m.NoStop[key] || !slices.Contains(m.Up, key) {
+		m.set(key, false)
+		return
+	}
+	m.taint(key)
+	stopped := m.Stopped
+	m.PowerOff()
+	m.NoStop[key] = false
+	run := m.run
+	m.sim.After(bootTime, func() {
+		if m.run == run && !stopped {
+			m.Start()
+		}
+	})
+}
+
+func (m *Machine) taint(key string) {
+	if !slices.Contains(m.tainted, key) {
+		m.tainted = append(m.tainted, key)
+	}
 }
 
 // harc does what the stock rc.d scripts do.
@@ -63,27 +192,30 @@ func (m *Machine) harc(c cluster.Call) (say [][]byte) {
 	key, src := c.Getenv("HA_ipaddr"), c.Getenv("HA_src")
 	switch c.Arg {
 	case "status":
-		if c.Getenv("HA_st") != "dead" || strings.Contains(c.Getenv("HA_info"), "ping") || src == m.Name {
+		if !m.machDown(c) {
 			return nil
 		}
 		for _, g := range m.cfg.Groups {
 			if g.Node == src {
-				m.set(g.Key, true)
+				m.take(g.Key)
 			}
 		}
 		if c.Getenv("HA_NICEFAILBACK") == "yes" {
 			say = append(say, text("t=resource", "rsc_hold=foreign", "info=mach_down"))
 		}
 	case "ip-request":
+		if src == m.Name {
+			return nil
+		}
 		own := "no"
 		if slices.Contains(m.Up, key) {
 			own = "yes"
-			m.set(key, false)
+			m.give(key)
 		}
 		say = append(say, text("t=ip-request-resp", "dest="+src, "ipaddr="+key, "weown="+own, "ok=OK"))
 	case "ip-request-resp":
 		if c.Getenv("HA_dest") == m.Name && c.Getenv("HA_ok") == "OK" {
-			m.set(key, true)
+			m.take(key)
 		}
 	case "hb_takeover":
 		if src == m.Name {

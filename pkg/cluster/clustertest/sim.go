@@ -1,7 +1,6 @@
 package clustertest
 
 import (
-	"container/heap"
 	"fmt"
 	"slices"
 	"strings"
@@ -15,83 +14,38 @@ import (
 // Epoch is when every simulation begins.
 var Epoch = time.Date(2026, 11, 22, 13, 0, 0, 0, time.UTC)
 
-// Sim is a cluster of machines, each of which may run a node's engine.
+// Sim is a cluster of machines, each of which may run a node's daemon.
 type Sim struct {
 	// Now is the virtual time.
 	Now time.Time
 	// Machines in the order of their addition.
 	Machines []*Machine
-	// Loss and Dup are the probabilities, in thousandths, that a packet is lost, or comes twice.
-	Loss, Dup int
-	// MinDelay and MaxDelay bound a packet's time on its way.
-	MinDelay, MaxDelay time.Duration
-	// Reorder lets packets overtake each other on their way.
-	Reorder bool
-	// OnLog, OnSend and OnChange observe; they may be nil. OnChange is called when a group has
-	// come up or gone down on a machine.
+	// Network is what is between them.
+	Network
+	// OnLog, OnSend, OnCall and OnChange observe; they may be nil. OnCall is called when a call
+	// begins and when it ends, OnChange when a group has come up or gone down on a machine.
 	OnLog    func(m *Machine, l cluster.Log)
 	OnSend   func(m *Machine, s cluster.Send)
+	OnCall   func(m *Machine, c cluster.Call, begins bool)
 	OnChange func(m *Machine, key string, up bool)
+	// OnStep is called after each Step of a daemon that had actions; it may be nil.
+	OnStep func(m *Machine, actions []cluster.Action)
 
 	rand   *seqtrack.Rand
 	events eventQueue
 	order  uint64
-	cuts   map[[2]string]bool
-	last   map[[3]string]time.Time // when the last packet of a way arrives
-	sent   int
 }
 
 // maxSpins is how many events may happen at one moment: an engine that asks for a Step again and
 // again without time going on would hang the simulation, and a real machine's processor.
-const maxSpins = 10000
+const maxSpins = 20000
 
 // New makes an empty simulation.
 func New(seed uint64) *Sim {
 	return &Sim{
-		Now: Epoch, MinDelay: 100 * time.Microsecond, MaxDelay: 300 * time.Microsecond,
-		rand: seqtrack.NewRand(seed), cuts: map[[2]string]bool{}, last: map[[3]string]time.Time{},
+		Now: Epoch, Network: Network{MinDelay: 100 * time.Microsecond, MaxDelay: 300 * time.Microsecond},
+		rand: seqtrack.NewRand(seed),
 	}
-}
-
-// Machine is one computer: what survives the end of its daemon.
-type Machine struct {
-	// Name is the node's name.
-	Name string
-	// Up are the keys of the groups that are running here, sorted.
-	Up []string
-	// CallTime is how long a call of each verb takes; Fail makes it end with that status.
-	CallTime map[cluster.Verb]time.Duration
-	Fail     map[cluster.Verb]int
-	// Engine is the running daemon, or nil.
-	Engine *cluster.Engine
-	// Sent counts messages by type, over all runs.
-	Sent map[string]int
-	// ClientStop is how long the managed clients take to stop.
-	ClientStop time.Duration
-	// Poll, if not 0, is how often the daemon looks at what has come (the original: every 0.5 s).
-	Poll time.Duration
-	// Silent ping nodes and groups do not answer this machine.
-	Silent []string
-
-	sim     *Sim
-	cfg     cluster.Config
-	started time.Time
-	run     int // counts starts, so that events of an earlier run are known
-	tick    uint64
-	frozen  bool
-	held    []func() // what came while frozen
-	runs    int      // calls under way
-	exit    *cluster.Exit
-}
-
-// Add adds a machine whose daemon will be given cfg with a new generation at each start.
-func (s *Sim) Add(cfg cluster.Config) *Machine {
-	m := &Machine{
-		Name: cfg.Node, sim: s, cfg: cfg, ClientStop: 10 * time.Millisecond,
-		CallTime: map[cluster.Verb]time.Duration{}, Fail: map[cluster.Verb]int{}, Sent: map[string]int{},
-	}
-	s.Machines = append(s.Machines, m)
-	return m
 }
 
 // Machine is the machine of that name; it panics if there is none.
@@ -107,36 +61,153 @@ func (s *Sim) Machine(name string) *Machine {
 // Rand is a random number below n.
 func (s *Sim) Rand(n int) int { return int(s.rand.Uint64() % uint64(n)) }
 
+// Elapsed is the virtual time since the beginning.
+func (s *Sim) Elapsed() time.Duration { return s.Now.Sub(Epoch) }
+
+// Run lets d pass.
+func (s *Sim) Run(d time.Duration) {
+	end := s.Elapsed() + d
+	for spins := 0; len(s.events) > 0 && s.events[0].at <= end; spins++ {
+		e := s.events.pop()
+		if now := Epoch.Add(e.at); now.After(s.Now) {
+			spins = 0
+			s.Now = now
+		}
+		if spins > maxSpins {
+			panic(Stuck{"time does not go on:" + s.State()})
+		}
+		e.do()
+	}
+	s.Now = Epoch.Add(end)
+}
+
+// Stuck is the panic of a simulation in which time does not go on.
+type Stuck struct{ State string }
+
+// State is a line for each machine.
+func (s *Sim) State() string {
+	var b strings.Builder
+	for _, m := range s.Machines {
+		b.WriteString("\n" + m.State())
+	}
+	return b.String()
+}
+
+// After has f called when d has passed.
+func (s *Sim) After(d time.Duration, f func()) {
+	s.order++
+	s.events.push(event{at: s.Elapsed() + max(d, 0), order: s.order, do: f})
+}
+
+// Daemon is what a machine runs: an engine, or a model of another implementation.
+type Daemon interface {
+	Step(now time.Time, in cluster.Input) []cluster.Action
+	Deadline() (at time.Time, ok bool)
+	Status() cluster.Status
+}
+
+// Machine is one computer: what survives the end of its daemon.
+type Machine struct {
+	// Name is the node's name.
+	Name string
+	// Engine is the running daemon, or nil.
+	Engine Daemon
+	// Make makes a daemon at a start; nil makes an engine.
+	Make func(cfg cluster.Config, now time.Time) Daemon
+	// Sent counts messages by type, over all runs.
+	Sent map[string]int
+	// ClientStop is how long the managed clients take to stop.
+	ClientStop time.Duration
+	// Poll, if not 0, is how often the daemon looks at what has come (the original: every 0.5 s).
+	Poll time.Duration
+	// Silent ping nodes and groups do not answer this machine.
+	Silent []string
+	// Clock is how far the machine's wall clock is from the true time.
+	Clock time.Duration
+	// Stopped says that the daemon is not to run: it was stopped, killed, or never started. One
+	// that ends by itself to start anew is not stopped.
+	Stopped bool
+	Scripts
+
+	sim    *Sim
+	index  int
+	cfg    cluster.Config
+	links  []string // distinct names, sorted, as they stand in cfg
+	ways   [][]way  // to each machine, over each link
+	began  time.Time
+	run    int // counts starts, so that events of an earlier run are known
+	boot   int // counts power failures
+	tick   uint64
+	frozen bool
+	held   []func() // what came while frozen
+	exit   *cluster.Exit
+}
+
+// Add adds a machine whose daemon will be given cfg with a new generation at each start.
+func (s *Sim) Add(cfg cluster.Config) *Machine {
+	m := &Machine{
+		Name: cfg.Node, sim: s, index: len(s.Machines), cfg: cfg, ClientStop: 10 * time.Millisecond,
+		Scripts: newScripts(), Sent: map[string]int{}, Stopped: true,
+	}
+	m.links = slices.Sorted(slices.Values(cfg.Links))
+	m.cfg.Wall = func(now time.Time) time.Time { return now.Add(m.Clock) }
+	s.Machines = append(s.Machines, m)
+	for _, from := range s.Machines {
+		for len(from.ways) < len(s.Machines) {
+			from.ways = append(from.ways, make([]way, len(from.links)))
+		}
+	}
+	return m
+}
+
+// Config is what the daemon is given at its next start.
+func (m *Machine) Config() *cluster.Config { return &m.cfg }
+
 // Start starts the daemon.
 func (m *Machine) Start() {
 	if m.Engine != nil {
-		return
+		return // one that is ending goes on ending
 	}
+	m.Stopped = false
 	m.run++
-	m.started = m.sim.Now
+	m.began = m.sim.Now
 	m.exit, m.frozen, m.held = nil, false, nil
 	m.cfg.Generation++
-	m.Engine = cluster.New(m.cfg, m.sim.Now)
+	if m.Make != nil {
+		m.Engine = m.Make(m.cfg, m.sim.Now)
+	} else {
+		m.Engine = cluster.New(m.cfg, m.sim.Now)
+	}
 	m.cfg.Restarted, m.cfg.Held = false, cluster.None
 	m.Step(cluster.Tick{})
 }
 
+// Stop asks the daemon for an orderly end.
+func (m *Machine) Stop() {
+	m.Stopped = true
+	m.Step(cluster.Shutdown{})
+}
+
 // Kill ends the daemon at once, as kill -9 does; its groups stay up.
 func (m *Machine) Kill() {
+	m.Stopped = true
 	m.Engine = nil
 	m.run++
+	m.frozen, m.held = false, nil
 }
 
 // PowerOff ends everything at once.
 func (m *Machine) PowerOff() {
 	m.Kill()
+	m.boot++
+	m.running, m.calls = 0, nil
 	for _, key := range slices.Clone(m.Up) {
 		m.set(key, false)
 	}
 }
 
 // Freeze stops the daemon (SIGSTOP); what comes meanwhile waits for Thaw.
-func (m *Machine) Freeze() { m.frozen = true }
+func (m *Machine) Freeze() { m.frozen = m.Engine != nil }
 
 // Thaw lets a frozen daemon go on. It finds its timer due first, then what has come.
 func (m *Machine) Thaw() {
@@ -155,48 +226,14 @@ func (m *Machine) Thaw() {
 // Frozen tells whether the daemon is stopped.
 func (m *Machine) Frozen() bool { return m.frozen }
 
+// Runs tells whether the daemon runs and is not frozen.
+func (m *Machine) Runs() bool { return m.Engine != nil && !m.frozen }
+
+// Began is when the daemon was last started.
+func (m *Machine) Began() time.Time { return m.began }
+
 // Exited is how the last run ended by itself, or nil.
 func (m *Machine) Exited() *cluster.Exit { return m.exit }
-
-// Busy tells whether a call is under way.
-func (m *Machine) Busy() bool { return m.runs > 0 }
-
-// Cut ends, or with cut false restores, the way of packets from one machine to another.
-func (s *Sim) Cut(from, to string, cut bool) {
-	if cut {
-		s.cuts[[2]string{from, to}] = true
-	} else {
-		delete(s.cuts, [2]string{from, to})
-	}
-}
-
-// Connected tells whether packets go both ways between two machines.
-func (s *Sim) Connected(a, b string) bool {
-	return !s.cuts[[2]string{a, b}] && !s.cuts[[2]string{b, a}]
-}
-
-// Run lets d pass.
-func (s *Sim) Run(d time.Duration) {
-	end := s.Now.Add(d)
-	for spins := 0; len(s.events) > 0 && !s.events[0].at.After(end); spins++ {
-		e := heap.Pop(&s.events).(event)
-		if e.at.After(s.Now) {
-			spins = 0
-		}
-		if spins > maxSpins {
-			panic("clustertest: time does not go on: " + s.Machines[0].State() + ", " + s.Machines[1].State())
-		}
-		s.Now = e.at
-		e.do()
-	}
-	s.Now = end
-}
-
-// After has f called when d has passed.
-func (s *Sim) After(d time.Duration, f func()) {
-	s.order++
-	heap.Push(&s.events, event{at: s.Now.Add(d), order: s.order, do: f})
-}
 
 // later has f called when d has passed, if the same run of the daemon still lasts; while it
 // is frozen f waits.
@@ -220,8 +257,18 @@ func (m *Machine) Step(in cluster.Input) {
 	if m.Engine == nil {
 		return
 	}
+	if m.frozen {
+		run := m.run
+		m.held = append(m.held, func() {
+			if m.run == run {
+				m.Step(in)
+			}
+		})
+		return
+	}
 	run := m.run
-	for _, a := range m.Engine.Step(m.sim.Now, in) {
+	actions := m.Engine.Step(m.sim.Now, in)
+	for _, a := range actions {
 		if m.run != run {
 			return
 		}
@@ -230,10 +277,13 @@ func (m *Machine) Step(in cluster.Input) {
 	if m.Engine == nil {
 		return
 	}
+	if m.sim.OnStep != nil && len(actions) > 0 {
+		m.sim.OnStep(m, actions)
+	}
 	if at, ok := m.Engine.Deadline(); ok {
 		m.tick++
 		tick := m.tick
-		m.later(max(at.Sub(m.sim.Now), 0), func() {
+		m.later(at.Sub(m.sim.Now), func() {
 			if tick == m.tick {
 				m.Step(cluster.Tick{})
 			}
@@ -245,7 +295,6 @@ func (m *Machine) act(a cluster.Action) {
 	switch a := a.(type) {
 	case cluster.Send:
 		m.Sent[a.Type]++
-		m.sim.sent++
 		if m.sim.OnSend != nil {
 			m.sim.OnSend(m, a)
 		}
@@ -266,63 +315,11 @@ func (m *Machine) act(a cluster.Action) {
 			m.cfg.Restarted, m.cfg.Held = a.Quick, a.Held
 			run := m.run
 			m.sim.After(a.Wait+20*time.Millisecond, func() {
-				if m.run == run {
+				if m.run == run && !m.Stopped {
 					m.Start()
 				}
 			})
 		}
-	}
-}
-
-// transmit puts a packet on its ways: a broadcast reaches its sender too.
-func (m *Machine) transmit(a cluster.Send) {
-	if a.Media != "" {
-		if !slices.Contains(m.Silent, a.Media) {
-			m.deliver(m, a.Media, a.Bytes)
-		}
-		return
-	}
-	links := slices.Clone(m.cfg.Links)
-	slices.Sort(links)
-	for _, to := range m.sim.Machines {
-		for i, link := range links {
-			if to == m && i > 0 && links[i-1] == link {
-				continue // ucast does not come back
-			}
-			if !m.sim.cuts[[2]string{m.Name, to.Name}] {
-				m.deliver(to, link, a.Bytes)
-			}
-		}
-	}
-}
-
-func (m *Machine) deliver(to *Machine, link string, packet []byte) {
-	s := m.sim
-	copies := 1
-	if to != m {
-		if s.Loss > 0 && s.Rand(1000) < s.Loss {
-			copies--
-		}
-		if s.Dup > 0 && s.Rand(1000) < s.Dup {
-			copies++
-		}
-	}
-	way := [3]string{m.Name, to.Name, link}
-	for range copies {
-		delay := s.MinDelay
-		if s.MaxDelay > s.MinDelay {
-			delay += time.Duration(s.Rand(int(s.MaxDelay - s.MinDelay)))
-		}
-		if at := s.Now.Add(delay); at.After(s.last[way]) {
-			s.last[way] = at
-		} else if !s.Reorder {
-			delay = s.last[way].Sub(s.Now)
-		}
-		if to.Poll > 0 && to != m {
-			at := s.Now.Add(delay)
-			delay += to.Poll - at.Sub(to.started)%to.Poll
-		}
-		to.later(delay, func() { to.Step(cluster.Received{Link: link, From: m.Name, Bytes: packet}) })
 	}
 }
 
@@ -354,30 +351,6 @@ func (m *Machine) State() string {
 		m.Name, st.Phase, st.Held, st.PeerHeld, st.Standby, strings.TrimSpace(jobs), st.Stable, up, nodes)
 }
 
-type event struct {
-	at    time.Time
-	order uint64
-	do    func()
-}
-
-type eventQueue []event
-
-func (q eventQueue) Len() int { return len(q) }
-func (q eventQueue) Less(i, j int) bool {
-	if !q[i].at.Equal(q[j].at) {
-		return q[i].at.Before(q[j].at)
-	}
-	return q[i].order < q[j].order
-}
-func (q eventQueue) Swap(i, j int) { q[i], q[j] = q[j], q[i] }
-func (q *eventQueue) Push(x any)   { *q = append(*q, x.(event)) }
-func (q *eventQueue) Pop() any {
-	old := *q
-	e := old[len(old)-1]
-	*q = old[:len(old)-1]
-	return e
-}
-
 // Decode reads a sent packet; it panics on one that does not decode, for engines send none such.
 func Decode(packet []byte) *hamsg.Msg {
 	p, err := hamsg.Decode(packet)
@@ -385,4 +358,53 @@ func Decode(packet []byte) *hamsg.Msg {
 		panic(err)
 	}
 	return &p.Msg
+}
+
+// event is something that happens at a time after Epoch.
+type event struct {
+	at    time.Duration
+	order uint64
+	do    func()
+}
+
+func (e *event) before(o *event) bool { return e.at < o.at || e.at == o.at && e.order < o.order }
+
+// eventQueue is a heap. (container/heap would box every event.)
+type eventQueue []event
+
+func (q *eventQueue) push(e event) {
+	h := append(*q, e)
+	i := len(h) - 1
+	for i > 0 {
+		up := (i - 1) / 2
+		if !h[i].before(&h[up]) {
+			break
+		}
+		h[i], h[up] = h[up], h[i]
+		i = up
+	}
+	*q = h
+}
+
+func (q *eventQueue) pop() event {
+	h := *q
+	first, last := h[0], len(h)-1
+	h[0] = h[last]
+	h[last] = event{}
+	h = h[:last]
+	for i := 0; ; {
+		small := i
+		for c := 2*i + 1; c <= 2*i+2 && c < last; c++ {
+			if h[c].before(&h[small]) {
+				small = c
+			}
+		}
+		if small == i {
+			break
+		}
+		h[i], h[small] = h[small], h[i]
+		i = small
+	}
+	*q = h
+	return first
 }

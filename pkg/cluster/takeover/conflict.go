@@ -13,14 +13,42 @@ import (
 
 // Healed is to be called when a node that was declared dead is heard again and has never been
 // away: both may hold everything. Each side asks the other what it holds; settle does the rest.
+// In legacy mode nothing is asked: every group belongs to its own node while that is there.
 func (m *Machine) Healed() {
-	if m.cfg.Unmanaged || m.closing || !m.Settles() || m.standby != NotStandby {
+	if m.cfg.Unmanaged || m.closing || !m.Settles() {
+		return
+	}
+	if !m.Nice() {
+		m.conflictAt = time.Time{}
+		m.host.Move(Move{Set: Foreign, Quiet: true})
+		m.host.Move(Move{Take: true, Set: Local, Quiet: true})
+		return
+	}
+	if m.standby != NotStandby {
 		return
 	}
 	m.needFailback = false
 	m.failbackAt = time.Time{}
 	m.peerStable = false
 	m.host.Send(hamsg.New(hamsg.TStarting))
+}
+
+// Buried is to be called when the peer says that it has declared us dead, although we hear it: it
+// takes what we hold. Reports tell that too, but in legacy mode there are none.
+func (m *Machine) Buried() {
+	if m.cfg.Unmanaged || m.closing || !m.Settles() || m.Nice() || !m.conflictAt.IsZero() {
+		return
+	}
+	m.host.Fail("Both machines own our resources!")
+	m.conflictAt = m.host.Now().Add(conflictWait)
+}
+
+// Heard is to be called when the peer has answered something of ours: it does not take us for dead
+// any more.
+func (m *Machine) Heard() {
+	if !m.Nice() {
+		m.conflictAt = time.Time{}
+	}
 }
 
 // watch keeps an eye on a protocol that does not get on: the original waits for ever when a
@@ -38,7 +66,8 @@ func (m *Machine) watch() {
 
 // settle puts right, once nothing moves any more, what both nodes claim or none.
 func (m *Machine) settle() {
-	if !m.Settles() || m.closing || m.state != Stable || !m.Stable() {
+	if !m.Nice() || !m.Settles() || m.closing || m.state != Stable || !m.Stable() {
+		m.orphanAt, m.othersAt = time.Time{}, time.Time{}
 		return
 	}
 	disputed := m.held.Has(Local) && m.peer.Has(Foreign)
@@ -53,23 +82,61 @@ func (m *Machine) settle() {
 			return
 		}
 	}
-	switch {
-	case m.held.Has(Foreign) && m.peer.Has(Local):
+	if m.held.Has(Foreign) && m.peer.Has(Local) {
 		m.held &^= Foreign
 		m.needFailback = false
 		m.sendHeld(false, "standby")
 		m.host.Move(Move{Set: Foreign, Quiet: true})
-	case !m.held.Has(Local) && !m.peer.Has(Foreign):
+	}
+	m.lookForOrphans()
+	m.lookForStrays()
+}
+
+// lookForOrphans notes groups that nobody owns.
+func (m *Machine) lookForOrphans() {
+	note := func(at *time.Time, owned bool, wait time.Duration) {
+		switch {
+		case owned:
+			*at = time.Time{}
+		case at.IsZero():
+			*at = m.host.Now().Add(wait)
+		}
+	}
+	note(&m.orphanAt, m.held.Has(Local) || m.peer.Has(Foreign), orphanWait)
+	note(&m.othersAt, m.held.Has(Foreign) || m.peer.Has(Local), orphanPatience)
+}
+
+// adopt takes the groups that nobody owns.
+func (m *Machine) adopt(set Hold) {
+	if set == Local {
 		m.requestOurs(false)
 		m.sendHeld(true, "")
+		return
 	}
-	if !m.strayDone && m.strayAt.IsZero() {
+	m.held |= Foreign
+	m.needFailback = true
+	m.sendHeld(false, "standby")
+	m.host.Move(Move{Take: true, Set: Foreign, Quiet: true})
+}
+
+// lookForStrays has dropStrays run once, some time after the first stable moment.
+func (m *Machine) lookForStrays() {
+	if m.strayDone || !m.strayAt.IsZero() {
+		return
+	}
+	m.strayAt = m.host.Now().Add(strayDelay)
+	if !m.held.Has(Foreign) && m.peer.Has(Local) && (m.held.Has(Local) || m.cfg.Failback == Off) {
+		// It will not come to us. While it is here, clients may find the wrong one of two
+		// machines with one address, so it goes while the owner still announces itself.
+		m.strayAt = m.host.Now().Add(straySoon)
+	}
+}
+
+// PeerActive is to be called when the peer has become active. In legacy mode it asks us for its
+// groups then; what it has not asked for some time later is not ours all the same.
+func (m *Machine) PeerActive() {
+	if !m.Nice() && m.Settles() && !m.cfg.Unmanaged && !m.closing {
 		m.strayAt = m.host.Now().Add(strayDelay)
-		if !m.held.Has(Foreign) && m.peer.Has(Local) && (m.held.Has(Local) || m.cfg.Failback == Off) {
-			// It will not come to us. While it is here, clients may find the wrong one of two
-			// machines with one address, so it goes while the owner still announces itself.
-			m.strayAt = m.host.Now().Add(straySoon)
-		}
 	}
 }
 
@@ -77,6 +144,10 @@ func (m *Machine) settle() {
 // again while the peer had taken over.
 func (m *Machine) dropStrays() {
 	if m.closing {
+		return
+	}
+	if !m.Nice() {
+		m.host.DropStrays(Foreign)
 		return
 	}
 	if !m.Stable() || m.state != Stable {
@@ -89,17 +160,10 @@ func (m *Machine) dropStrays() {
 	}
 }
 
-// Moved tells the machine that a quiet move has ended.
-func (m *Machine) Moved(mv Move) {
-	if !mv.Take && !m.closing {
-		m.sendHeld(true, "")
-	}
-}
-
 // conflictLost gives in: the peer, an original one that has not noticed the conflict or one that
 // cannot hear us, goes on holding what is ours.
 func (m *Machine) conflictLost() {
-	if m.closing || !m.held.Has(Local) || !m.peer.Has(Foreign) {
+	if m.closing || m.Nice() && (!m.held.Has(Local) || !m.peer.Has(Foreign)) {
 		return
 	}
 	m.host.Fail("Both machines still own our resources. Restarting.")

@@ -30,7 +30,7 @@ func (m *Machine) Dead(d Death) {
 		}
 		m.closeIfDue()
 	}
-	m.conflictAt = time.Time{}
+	m.conflictAt, m.orphanAt, m.othersAt = time.Time{}, time.Time{}, time.Time{}
 	if m.closing {
 		m.settleForDead()
 		return
@@ -69,7 +69,9 @@ func (m *Machine) takeoverFrom(node string) {
 		return
 	}
 	m.host.Info("Resources being acquired from " + node + ".")
-	if m.Nice() {
+	if !m.Nice() {
+		m.strayAt = time.Time{} // what is the peer's is ours now
+	} else {
 		m.held |= Foreign
 		m.peer = None
 		m.peerStable = true
@@ -111,7 +113,7 @@ func (m *Machine) Idle() {
 
 // Deadline is when [Machine.Tick] is due; ok is false if nothing is waited for.
 func (m *Machine) Deadline() (at time.Time, ok bool) {
-	for _, t := range []time.Time{m.standbyUntil, m.failbackAt, m.localTakeoverDue(), m.silentEnd, m.conflictAt, m.closeAt, m.resyncAt, m.strayAt} {
+	for _, t := range []time.Time{m.standbyUntil, m.failbackAt, m.localTakeoverDue(), m.silentEnd, m.conflictAt, m.closeAt, m.resyncAt, m.strayAt, m.orphanAt, m.othersAt} {
 		if !t.IsZero() && (!ok || t.Before(at)) {
 			at, ok = t, true
 		}
@@ -136,6 +138,9 @@ func (m *Machine) Tick() {
 		m.peerStable = true
 		m.standby = NotStandby
 		m.host.Warn("No reply to standby request.  Standby request cancelled.")
+		if m.state == Stable && m.moving == None {
+			m.sendHeld(true, "") // the peer may wait for us
+		}
 		m.settle()
 		m.closeIfDue()
 	}
@@ -163,6 +168,14 @@ func (m *Machine) Tick() {
 	if due(m.resyncAt) {
 		m.resyncAt = time.Time{}
 		m.host.Send(hamsg.New(hamsg.TStarting))
+	}
+	if due(m.orphanAt) {
+		m.orphanAt = time.Time{}
+		m.adopt(Local)
+	}
+	if due(m.othersAt) {
+		m.othersAt = time.Time{}
+		m.adopt(Foreign)
 	}
 	if due(m.strayAt) {
 		m.strayAt = time.Time{}

@@ -56,6 +56,12 @@ const (
 	// conflictWait is how long a node waits for the other to release what both hold, when it is
 	// the other that has to.
 	conflictWait = 10 * time.Second
+	// orphanWait is how long groups of ours have to seem to be nobody's before we take them: a report
+	// of the peer that was lost is asked for and sent again within that.
+	orphanWait = 600 * time.Millisecond
+	// orphanPatience is the same for groups of the peer, which is to take them itself first: one of
+	// ours will, an original one may not.
+	orphanPatience = 15 * time.Second
 	// strayDelay is how long after the first stable moment a node looks for groups that it does
 	// not hold but that still run: an automatic failback would claim them first.
 	strayDelay = 3 * time.Second
@@ -100,6 +106,7 @@ type Machine struct {
 	standby      Standby
 	standbyUntil time.Time
 	standbySet   Hold   // the set that the last standby message named
+	moving       Hold   // what the job of the exchange takes or gives, from our own viewpoint
 	meSeq        uint64 // number of the message by which the peer began
 	forgotten    bool   // the peer has restarted since, and knows nothing of the exchange
 
@@ -110,12 +117,16 @@ type Machine struct {
 	localTakeoverAt                   time.Time
 	localTakeoverSet                  bool
 
+	resumed bool // the state of a run that kept its resources is restored
+
 	closing   bool // a shutdown was asked for
 	mustClose bool // and waits for stability
 	closed    bool // the resources are being given up
 	closeAt   time.Time
 
 	conflictAt time.Time // when we give in if the peer has not released what both hold
+	orphanAt   time.Time // when we take groups of ours that nobody owns
+	othersAt   time.Time // when we take groups of the peer that nobody owns
 	resyncAt   time.Time // when the peer is asked again what it holds
 
 	strayAt   time.Time // when to look for what an earlier run has left behind
@@ -131,7 +142,7 @@ func New(cfg Config, host Host) *Machine {
 func (m *Machine) Nice() bool { return m.cfg.Failback != Legacy }
 
 // Settles tells whether conflicts are settled by the rule of this package.
-func (m *Machine) Settles() bool { return m.Nice() && !m.cfg.Many }
+func (m *Machine) Settles() bool { return !m.cfg.Many }
 
 // Held is what we claim, PeerHeld what the peer claims from its own viewpoint.
 func (m *Machine) Held() Hold { return m.held }
@@ -184,9 +195,8 @@ func (m *Machine) CommUp(allAlive, alone bool) {
 		}
 		return
 	}
-	if !m.cfg.Restarted {
-		m.requestOurs(false)
-	}
+	// Also after a restart that keeps the resources: it may have come before they were acquired.
+	m.requestOurs(false)
 }
 
 // sendHeld tells everybody what we hold.

@@ -14,6 +14,7 @@ type recorder struct {
 	m     *Machine
 	now   time.Time
 	jobs  int
+	moves []Move
 	lines []string
 	seq   uint64
 }
@@ -36,11 +37,23 @@ func (r *recorder) Restart()            { r.add("* restart") }
 func (r *recorder) ShutDone()           { r.add("* shut done") }
 func (r *recorder) Move(mv Move) {
 	r.jobs++
+	r.moves = append(r.moves, mv)
 	r.add("* move take=%v %s quiet=%v", mv.Take, mv.Set, mv.Quiet)
 }
 func (r *recorder) Send(msg *hamsg.Msg)  { r.add("> %s", short(msg)); r.hear("us", msg) }
 func (r *recorder) pass(d time.Duration) { r.now = r.now.Add(d); r.m.Tick() }
-func (r *recorder) jobsEnd()             { r.jobs = 0; r.m.Idle() }
+
+// jobsEnd ends all jobs. What a move says at its end is for the test to say.
+func (r *recorder) jobsEnd() {
+	moves := r.moves
+	r.moves = nil
+	for _, mv := range moves {
+		r.m.MoveEnds(mv)
+	}
+	r.jobs = 0
+	r.m.Idle()
+}
+
 func (r *recorder) hear(from string, msg *hamsg.Msg) {
 	r.seq++
 	r.m.Handle(msg.SetHex(hamsg.FSeq, r.seq), from)
@@ -257,7 +270,7 @@ func TestStandbyGiver(t *testing.T) {
 
 	r = begin()
 	r.pass(10 * time.Second)
-	if got := r.take(); got != "WARN No reply to standby request.  Standby request cancelled." || !r.m.Stable() || r.m.Held() != Local {
+	if got := r.take(); got != "WARN No reply to standby request.  Standby request cancelled.\n> resource local 1" || !r.m.Stable() || r.m.Held() != Local {
 		t.Errorf("without an answer: %s", got)
 	}
 
@@ -293,7 +306,7 @@ func TestStandbyTaker(t *testing.T) {
 	r.hear("peer", resource(Local, "1")) // it has given the exchange up
 	r.take()
 	r.pass(10 * time.Second)
-	if got := r.take(); got != "WARN No reply to standby request.  Standby request cancelled." {
+	if got := r.take(); got != "WARN No reply to standby request.  Standby request cancelled.\n> resource local 1" {
 		t.Errorf("giver gone: %s", got)
 	}
 }
@@ -399,7 +412,6 @@ func TestConflict(t *testing.T) {
 		t.Errorf("to yield: says\n%s", got)
 	}
 	r.jobsEnd()
-	r.m.Moved(Move{Set: Foreign, Quiet: true})
 	if got := r.take(); got != "> resource local 1" || !r.m.Stable() {
 		t.Errorf("yielded: says\n%s", got)
 	}
@@ -422,8 +434,29 @@ func TestConflict(t *testing.T) {
 
 	r = at(Stable, On)
 	r.hear("us", resource(None, "1"))
-	if got := r.take(); got != "ERROR No one owns our local resources!\n* request ours\n> resource local 1" {
+	r.take()
+	r.pass(orphanWait)
+	if got := r.take(); got != "* request ours\n> resource local 1" {
 		t.Errorf("nobody has ours: says\n%s", got)
+	}
+
+	r = at(Stable, On)
+	r.hear("us", resource(None, "1"))
+	r.hear("peer", resource(All, "1")) // its report was lost at first
+	r.take()
+	if r.pass(orphanWait); r.take() != "" || r.m.Held() != None {
+		t.Errorf("the other has ours: holds %s", r.m.Held())
+	}
+
+	r = at(Stable, Off)
+	r.hear("peer", resource(None, "1")) // an original one, which does not mind
+	r.take()
+	r.pass(orphanPatience)
+	if got := r.take(); got != "> resource all 0 standby\n* move take=true foreign quiet=true" {
+		t.Errorf("nobody has the other's: says\n%s", got)
+	}
+	if r.jobsEnd(); r.take() != "> resource all 1" {
+		t.Errorf("nobody has the other's, taken: holds %s", r.m.Held())
 	}
 }
 

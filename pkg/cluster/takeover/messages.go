@@ -28,7 +28,9 @@ func (m *Machine) resources(msg *hamsg.Msg, from string) {
 	if !m.Nice() {
 		return
 	}
-	if m.cfg.Restarted {
+	if m.cfg.Restarted && !m.resumed {
+		// Once. (The original does so at every message, even when it has given everything up.)
+		m.resumed = true
 		m.state = Stable
 	}
 	us := from == m.cfg.Node
@@ -74,7 +76,10 @@ func (m *Machine) peerStarting() (next State, ok bool) {
 	if m.takingOver {
 		m.host.Warn("T_STARTING received during takeover.")
 	}
-	m.sendHeld(m.state == Stable, "")
+	// What a job of an exchange that the peer has forgotten takes, or has not released yet, is ours
+	// until it ends. (The original says that it is stable, and the peer takes it too.)
+	m.held |= m.moving
+	m.sendHeld(m.state == Stable && m.moving == None, "")
 	return next, true
 }
 

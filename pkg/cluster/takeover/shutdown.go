@@ -47,7 +47,8 @@ func (m *Machine) begin() {
 func (m *Machine) release() {
 	m.closing, m.closed, m.mustClose = true, true, false
 	m.standby, m.standbyUntil, m.closeAt = NotStandby, time.Time{}, time.Time{}
-	m.conflictAt, m.failbackAt, m.silentEnd, m.strayAt = time.Time{}, time.Time{}, time.Time{}, time.Time{}
+	m.conflictAt, m.failbackAt, m.silentEnd = time.Time{}, time.Time{}, time.Time{}
+	m.strayAt, m.orphanAt, m.othersAt = time.Time{}, time.Time{}, time.Time{}
 	m.takingOver = false
 	m.held = None
 	m.state = Shutdown

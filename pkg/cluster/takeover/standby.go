@@ -27,10 +27,8 @@ func (m *Machine) ask(msg *hamsg.Msg, from string) {
 		return
 	}
 	word := msg.Get(hamsg.FComment)
-	now := m.host.Now()
-	if !m.standbyUntil.IsZero() && now.Before(m.standbyUntil) && strings.EqualFold(word, "me") {
-		left := (m.standbyUntil.Sub(now) + time.Second - 1) / time.Second
-		m.host.Warn("Standby in progress- new request from " + from + " ignored [" + strconv.Itoa(int(left)) + " seconds left]")
+	if why := m.refusal(word, from); why != "" {
+		m.host.Warn(why)
 		return
 	}
 	us := from == m.cfg.Node
@@ -52,16 +50,41 @@ func (m *Machine) ask(msg *hamsg.Msg, from string) {
 	m.closeIfDue()
 }
 
+// refusal says why a request cannot be met now; "" if it can, or if it is none.
+func (m *Machine) refusal(word, from string) string {
+	now := m.host.Now()
+	switch {
+	case strings.EqualFold(word, "me") && now.Before(m.standbyUntil):
+		left := (m.standbyUntil.Sub(now) + time.Second - 1) / time.Second
+		return "Standby in progress- new request from " + from + " ignored [" + strconv.Itoa(int(left)) + " seconds left]"
+	case m.standby != NotStandby:
+		return ""
+	case !m.peerStable:
+		return "standby message [" + word + "] from " + from + " ignored.  Other side is in flux."
+	case m.state != Stable || m.closing || m.takingOver:
+		return "standby message [" + word + "] from " + from + " ignored.  local resources in flux."
+	}
+	return ""
+}
+
+// Refuses tells whether a request of our own to go standby cannot be met now, and logs why. It is
+// not to be sent then. (The original sends it, and a peer that finds nothing wrong with it waits an
+// hour for what does not come.)
+func (m *Machine) Refuses(msg *hamsg.Msg) bool {
+	word := msg.Get(hamsg.FComment)
+	if !m.Nice() || m.cfg.Unmanaged || !strings.EqualFold(word, "me") {
+		return false
+	}
+	why := m.refusal(word, m.cfg.Node)
+	if why != "" {
+		m.host.Warn(why)
+	}
+	return why != ""
+}
+
 // askIdle begins an exchange.
 func (m *Machine) askIdle(msg *hamsg.Msg, word string, set Hold, from string, us bool) bool {
-	switch {
-	case !m.peerStable:
-		m.host.Warn("standby message [" + word + "] from " + from + " ignored.  Other side is in flux.")
-		return true
-	case m.state != Stable:
-		m.host.Warn("standby message [" + word + "] from " + from + " ignored.  local resources in flux.")
-		return true
-	case !strings.EqualFold(word, "me"):
+	if !strings.EqualFold(word, "me") {
 		if !us {
 			m.sendHeld(true, "") // so that the other does not wait for us
 		}
@@ -133,6 +156,7 @@ func (m *Machine) askFinishing(word string, set Hold, us bool) bool {
 	m.standby = NotStandby
 	if !us {
 		m.host.Info("Other node completed standby takeover of " + set.String() + " resources.")
+		m.peer |= set.Other() // its report may come later
 		m.sendHeld(true, "")
 		return true
 	}
@@ -161,6 +185,36 @@ func (m *Machine) cancelForgotten() {
 	}
 }
 
+// MoveEnds tells the machine that the job of a [Move] has done its work. It tells whether the
+// exchange still is on, so that the job has to say "done".
+func (m *Machine) MoveEnds(mv Move) (done bool) {
+	if !mv.Quiet {
+		m.moving = None
+	}
+	switch {
+	case m.closing:
+		return !mv.Quiet
+	case mv.Quiet:
+		if !mv.Take || mv.Set == Foreign {
+			m.sendHeld(true, "")
+		}
+		return false
+	case !m.forgotten && (m.standby == StandbyMe && !mv.Take || m.standby == StandbyDone && mv.Take):
+		return true
+	}
+	// The exchange is off, but the work is done.
+	if mv.Take {
+		m.held |= mv.Set
+	} else {
+		m.held &^= mv.Set
+	}
+	if m.standby != NotStandby {
+		m.cancelStandby()
+	}
+	m.sendHeld(true, "")
+	return false
+}
+
 // peerHasDone shortens our wait in an exchange when the peer says that it is stable: it has given
 // the exchange up, or its last message of it is lost.
 func (m *Machine) peerHasDone(msg *hamsg.Msg) {
@@ -176,7 +230,9 @@ func (m *Machine) move(take bool, set Hold) {
 	mv := Move{Take: take, Set: set, Report: m.standbySet}
 	if take {
 		mv.Set = set.Other()
-	} else {
+	}
+	m.moving = mv.Set
+	if !take {
 		m.peerStable = false
 		m.held &^= set
 		m.sendHeld(false, "standby")
@@ -197,7 +253,7 @@ func (m *Machine) failback() {
 		m.closeIfDue()
 		return
 	}
-	if m.standby != NotStandby || !m.peerStable || m.state != Stable {
+	if m.standby != NotStandby || !m.peerStable || m.state != Stable || m.takingOver {
 		m.host.Debug("Auto failback delayed.")
 		m.failbackAt = m.host.Now().Add(failbackRetry)
 		return
