@@ -82,6 +82,7 @@ type node struct {
 	hasResources bool   // legacy mode: it may hold something
 	weight       int    // hb_setweight: for clients only
 	site         string // hb_setsite: likewise
+	left         bool   // this run of it has given up everything
 }
 
 // New makes the engine of a starting node. Nothing happens before the first Step, which is

@@ -301,7 +301,7 @@ func TestLost(t *testing.T) {
 	s.seq = 19
 	s.hear(status("active"))
 	got := s.pass(250 * time.Millisecond)
-	if !strings.Contains(got, "> t=NS_rexmit dest=bravo firstseq=17 lastseq=17") || strings.Count(got, "NS_rexmit") != 15 {
+	if !strings.Contains(got, "> t=NS_rexmit dest=bravo firstseq=4 lastseq=17") || strings.Count(got, "NS_rexmit") != 2 {
 		t.Errorf("asks\n%s", got)
 	}
 	for n := uint64(4); n <= 17; n++ {

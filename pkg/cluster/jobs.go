@@ -40,6 +40,22 @@ func (e *Engine) fork(name string) *job {
 	return j
 }
 
+// waiting is the last of several jobs of these names that have not begun, or nil: a node that seems
+// to die again and again while a script is slow is not to make ever more of them.
+func (e *Engine) waiting(names ...string) (last *job) {
+	count := 0
+	for _, j := range e.jobs {
+		if j.since.IsZero() && slices.Contains(names, j.name) {
+			last = j
+			count++
+		}
+	}
+	if count < 2 {
+		return nil
+	}
+	return last
+}
+
 func (e *Engine) jobLog(j *job, l Level, text string) {
 	e.emit(Log{Level: l, Text: text, Job: j.id})
 }
@@ -55,10 +71,20 @@ func (e *Engine) notify(m *hamsg.Msg) {
 		}
 		return
 	}
-	if call, ok := e.harc(m); ok {
-		e.queue = append(e.queue, notice{call: call})
-		e.startNotice()
+	call, ok := e.harc(m)
+	if !ok || len(e.queue) >= longQueue && slices.ContainsFunc(e.queue, func(q notice) bool { return sameNews(q.call, call) }) {
+		return
 	}
+	e.queue = append(e.queue, notice{call: call})
+	e.startNotice()
+}
+
+// longQueue is how many notices wait when no more of the same news are added.
+const longQueue = 20
+
+// sameNews tells whether two notices say the same of the same node.
+func sameNews(a, b Call) bool {
+	return a.Arg == b.Arg && a.Getenv("HA_src") == b.Getenv("HA_src") && a.Getenv("HA_st") == b.Getenv("HA_st") && a.Getenv("HA_ipaddr") == b.Getenv("HA_ipaddr")
 }
 
 // notifyDead queues the notice that a node is dead.
@@ -68,6 +94,9 @@ func (e *Engine) notifyDead(name string) {
 		return
 	}
 	if call, ok := e.harc(e.deadNotice(n)); ok {
+		if slices.ContainsFunc(e.queue, func(q notice) bool { return q.death && q.call.Getenv("HA_src") == name }) {
+			return
+		}
 		e.queue = append(e.queue, notice{call: call, death: true})
 		e.startNotice()
 		return
@@ -94,7 +123,10 @@ func (e *Engine) harc(m *hamsg.Msg) (c Call, ok bool) {
 // startNotice begins the job for the next notice, if nothing else runs (StartNextRemoteRscReq).
 func (e *Engine) startNotice() {
 	for len(e.jobs) == 0 && len(e.queue) > 0 && e.stale(e.queue[0]) {
-		e.queue = e.queue[1:]
+		death := e.queue[0].death
+		if e.queue = e.queue[1:]; death {
+			e.rsc.NotificationEnded()
+		}
 	}
 	if len(e.jobs) > 0 || len(e.queue) == 0 {
 		return
@@ -106,11 +138,22 @@ func (e *Engine) startNotice() {
 	j.calls = []Call{n.call}
 }
 
-// stale tells whether a notice is our own go-ahead for a group that we have given away since. (The
-// original takes the group all the same, and then both nodes have it.)
+// stale tells whether a notice would take groups that are not ours any more: our own go-ahead for
+// one that we have given away since, or the death of a node that has come back and has its groups
+// again. (The original takes them all the same, and then both nodes have them.) And when everything
+// is to be given up a shutdown does not wait for scripts that have not begun.
 func (e *Engine) stale(n notice) bool {
-	return e.rsc.Nice() && n.call.Verb == Harc && n.call.Arg == hamsg.TIPRequestResp &&
-		n.call.Getenv("HA_dest") == e.cfg.Node && n.call.Getenv("HA_src") == e.cfg.Node && !e.rsc.Held().Has(takeover.Local)
+	switch {
+	case e.rsc.Closing():
+		return true
+	case n.death && e.rsc.Nice():
+		return !e.rsc.Held().Has(takeover.Foreign)
+	case n.death:
+		src := e.node(n.call.Getenv("HA_src"))
+		return src != nil && src.alive() && !src.left
+	}
+	return e.rsc.Nice() && n.call.Arg == hamsg.TIPRequestResp && n.call.Getenv("HA_dest") == e.cfg.Node &&
+		n.call.Getenv("HA_src") == e.cfg.Node && !e.rsc.Held().Has(takeover.Local)
 }
 
 // runJobs carries the jobs on until a call is under way or nothing is left to do.

@@ -223,7 +223,7 @@ func (e *Engine) newStatus(n *node, gen, seq uint64) bool {
 		}
 		n.Heard = time.Time{}
 		n.statusTime, n.statusSeq = 0, 0
-		n.hasResources = true
+		n.hasResources, n.left = true, false
 	}
 	n.generation = gen
 	return true
@@ -288,7 +288,7 @@ func (e *Engine) handleResource(n *node, m *hamsg.Msg) {
 			e.log(Info, "Received shutdown notice from '"+n.Name+"'.")
 			return
 		}
-		n.hasResources = false
+		n.hasResources, n.left = false, true
 		e.rsc.Handle(m, n.Name)
 	case hamsg.TStarting, hamsg.TResources, hamsg.TAskResources:
 		if e.commUp && n.newest(m) {

@@ -60,7 +60,11 @@ func (h *host) request(keys []string, ask bool) {
 	} else if !e.rsc.Nice() {
 		e.ask(keys)
 	}
-	j := e.fork(name)
+	j := e.waiting("req_our_resources", "req_our_resources(ask)")
+	if j == nil {
+		j = e.fork(name)
+	}
+	j.name, j.calls = name, nil
 	for _, key := range keys {
 		j.calls = append(j.calls, Call{Verb: ReqResource, Arg: key, Env: env})
 	}

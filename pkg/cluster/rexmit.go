@@ -31,9 +31,9 @@ func (e *Engine) askMissing() {
 		if !n.alive() {
 			continue
 		}
-		for _, seq := range n.window.Ask(e.now) {
-			no := strconv.FormatUint(seq, 10)
-			e.send(hamsg.New(hamsg.TRexmit).Add(hamsg.FTo, n.Name).Add(hamsg.FFirstSeq, no).Add(hamsg.FLastSeq, no))
+		for _, r := range n.window.Ask(e.now) {
+			e.send(hamsg.New(hamsg.TRexmit).Add(hamsg.FTo, n.Name).
+				Add(hamsg.FFirstSeq, strconv.FormatUint(r.First, 10)).Add(hamsg.FLastSeq, strconv.FormatUint(r.Last, 10)))
 		}
 	}
 }
@@ -71,7 +71,8 @@ func (e *Engine) rexmit(n *node, m *hamsg.Msg) {
 		e.badFields(m, "Invalid rexmit seqnos")
 		return
 	}
-	answers, beyond := e.history.Request(uint64(first), uint64(last), n.acked, e.now)
+	n.acked = min(n.acked, uint64(first)-1)
+	answers, beyond := e.history.Request(uint64(first), uint64(last), e.now)
 	if beyond && e.allow("beyond", Warn) {
 		e.log(Warn, fmt.Sprintf("Rexmit of seq %d requested. %d is max.", last, e.history.High()))
 	}

@@ -70,6 +70,7 @@ func (e *Engine) fence() {
 	e.log(Error, "No local heartbeat. Forcing restart.")
 	e.log(Info, "See URL: http://linux-ha.org/wiki/FAQ#No_Local_Heartbeat")
 	e.end.silent, e.end.asked, e.end.restart = true, true, true
+	e.reqnodesAt = time.Time{}
 	e.end.emergencyAt = e.now.Add(emergencyAfter)
 	if e.cfg.Unmanaged {
 		e.stopClients()
@@ -199,6 +200,7 @@ func (e *Engine) quickIfDue() {
 	}
 	e.end.quickWaits = false
 	e.end.asked, e.end.restart, e.end.quick = true, true, true
+	e.reqnodesAt = time.Time{}
 	e.end.emergencyAt = e.now.Add(emergencyAfter)
 	e.rsc.CloseKeeping()
 	e.sendStatus()

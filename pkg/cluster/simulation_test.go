@@ -5,11 +5,10 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"sort"
+	"runtime/debug"
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/systole-ha/systole/pkg/cluster/clustertest"
 )
@@ -37,45 +36,15 @@ func TestSimulation(t *testing.T) {
 		}
 		return
 	}
-	Simulate(t, *simFirst, *simSeeds)
-}
-
-// Simulate runs n seeds on all processors.
-func Simulate(t *testing.T, first uint64, n int) {
-	const shards = 2
-	var mu sync.Mutex
-	longest := map[string]time.Duration{}
-	failed := 0
-	var all sync.WaitGroup
-	for shard := range shards {
-		all.Go(func() {
-			for i := shard; i < n; i += shards {
-				seed := first + uint64(i)
-				plan := clustertest.Chaos(seed)
-				res := plan.Run()
-				mu.Lock()
-				for k, d := range res.Longest {
-					longest[k] = max(longest[k], d)
-				}
-				if res.Err != nil {
-					failed++
-					t.Errorf("seed %d, %d nodes, %s: %v", seed, len(plan.Nodes), plan.Settings[0], res.Err)
-				}
-				stop := failed >= *simStop
-				mu.Unlock()
-				if stop {
-					return
-				}
-			}
-		})
+	defer debug.SetGCPercent(debug.SetGCPercent(400))
+	r := clustertest.Simulate(*simFirst, *simSeeds, *simStop)
+	for i, f := range r.Failed {
+		t.Error(f)
+		if i == 0 {
+			t.Log(f.Story())
+		}
 	}
-	all.Wait()
-	var words []string
-	for k, d := range longest {
-		words = append(words, fmt.Sprintf("%s %v", k, d))
-	}
-	sort.Strings(words)
-	t.Log(strings.Join(words, "; "))
+	t.Log(r)
 }
 
 // TestReplay makes some runs twice, the second time all at once: every byte is the same.

@@ -96,8 +96,8 @@ func (c *chaos) cluster() {
 	}
 	// Fast timers make many messages, and slow runs.
 	t := times[[...]int{0, 0, 0, 0, 0, 0, 1, 2, 2, 2}[c.n(10)]]
-	if c.one(50) {
-		t = times[3+c.n(2)]
+	if c.one(80) {
+		t = times[[...]int{3, 3, 4}[c.n(3)]]
 	}
 	c.dead = t[1]
 	p.Settings = []string{

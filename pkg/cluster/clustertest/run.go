@@ -97,7 +97,9 @@ func (r *runner) pass(d time.Duration) {
 func (r *runner) command(words []string) error {
 	r.tell("---", "%s", strings.Join(words, " "))
 	r.Command(words)
-	return r.Sim.Command(words)
+	err := r.Sim.Command(words)
+	r.doubt()
+	return err
 }
 
 // end mends everything, and waits.
@@ -117,7 +119,7 @@ func (r *runner) end() {
 		m.Thaw()
 	}
 	limit := s.Elapsed() + 2*r.bound + time.Minute
-	const quiet = 40 * time.Second // two windows of messages
+	const quiet = 28 * time.Second // a whole window of messages at least, when all is over
 	settled := time.Duration(-1)   // since when
 	for s.Elapsed() < limit && r.Err == nil && (settled < 0 || s.Elapsed() < settled+quiet) {
 		for _, m := range s.Machines {

@@ -171,6 +171,9 @@ func (m *Machine) give(key string) {
 	}
 	m.taint(key)
 	stopped := m.Stopped
+	if m.sim.OnReboot != nil {
+		m.sim.OnReboot(m)
+	}
 	m.PowerOff()
 	m.NoStop[key] = false
 	run := m.run

@@ -28,6 +28,8 @@ type Sim struct {
 	OnSend   func(m *Machine, s cluster.Send)
 	OnCall   func(m *Machine, c cluster.Call, begins bool)
 	OnChange func(m *Machine, key string, up bool)
+	// OnReboot is called when a machine reboots because a group cannot be stopped; it may be nil.
+	OnReboot func(m *Machine)
 	// OnStep is called after each Step of a daemon that had actions; it may be nil.
 	OnStep func(m *Machine, actions []cluster.Action)
 
@@ -105,6 +107,9 @@ type Daemon interface {
 	Deadline() (at time.Time, ok bool)
 	Status() cluster.Status
 }
+
+// maxHeld is how much waits for a frozen daemon: what a socket's buffer holds. What comes later is lost.
+const maxHeld = 400
 
 // Machine is one computer: what survives the end of its daemon.
 type Machine struct {
@@ -243,6 +248,7 @@ func (m *Machine) later(d time.Duration, f func()) {
 	do = func() {
 		switch {
 		case m.run != run || m.Engine == nil:
+		case m.frozen && len(m.held) >= maxHeld:
 		case m.frozen:
 			m.held = append(m.held, do)
 		default:

@@ -36,12 +36,18 @@ type Watch struct {
 	rough   bool
 	planned bool // a restart was asked for
 	settled bool
+	calm    time.Duration // since when it has been settled
 	bound   time.Duration
 	gap     time.Duration // how long a group may have no owner in an episode of planned moves
-	unsure  time.Duration // until when nodes may not know of each other what is true
-	sent    []int         // messages of each machine in this window
-	window  time.Duration
-	shadows []shadow
+	// How long a group may have no owner when all that has happened is that a machine died, and two
+	// when all that has happened is that a partition has healed; 0 for anything else.
+	crash, mended time.Duration
+	told          time.Duration // when the last command came
+	lossy         time.Duration // until when lost heartbeats may be missed
+	unsure        time.Duration // until when nodes may not know of each other what is true
+	sent          []int         // messages of each machine in this window
+	window        time.Duration
+	shadows       []shadow
 }
 
 type group struct {
@@ -90,6 +96,12 @@ func (w *Watch) wrap() {
 		}
 		w.call(m, c, begins)
 	}
+	s.OnReboot = func(m *Machine) {
+		w.kinds = append(w.kinds, "reboot of "+m.Name)
+		w.rough = true
+		w.crash, w.mended = 0, 0
+		w.until = max(w.until, s.Elapsed()+w.bound)
+	}
 	s.OnChange = func(m *Machine, key string, up bool) {
 		if change != nil {
 			change(m, key, up)
@@ -128,6 +140,8 @@ func (w *Watch) Command(words []string) {
 	if w.isSettled() && now > w.unsure {
 		w.kinds, w.since, w.rough, w.planned, w.gap = nil, now, false, false, 0
 	}
+	w.single(words)
+	w.told = now
 	w.settled = false
 	w.kinds = append(w.kinds, words[0])
 	w.rough = w.rough || slices.Contains(roughly, words[0]) || w.torn()
@@ -141,68 +155,6 @@ func (w *Watch) Command(words []string) {
 	w.until = now + w.bound
 	w.gap += w.moveBound()
 	w.doubt()
-}
-
-// torn tells whether some packets cannot go their way.
-func (w *Watch) torn() bool {
-	for i, a := range w.Sim.Machines {
-		for _, b := range w.Sim.Machines[i+1:] {
-			if !w.Sim.Connected(a, b) {
-				return true
-			}
-		}
-	}
-	return false
-}
-
-// doubt notes whether nodes may be wrong about each other, and until when that may show: until the
-// dead time is over in which heartbeats may be missing.
-func (w *Watch) doubt() {
-	if !w.rough && w.Sim.Loss == 0 && !w.torn() {
-		return
-	}
-	for _, m := range w.Sim.Machines {
-		w.unsure = max(w.unsure, w.Sim.Elapsed()+m.cfg.Deadtime+3*m.cfg.Keepalive+4*w.Sim.MaxDelay+2*m.Poll)
-	}
-}
-
-// moveBound is how long a planned move may take: the scripts of both nodes, the messages between
-// them, and the wait after which groups that nobody owns are taken.
-func (w *Watch) moveBound() time.Duration {
-	script, poll := w.slowest()
-	return time.Duration(2*len(w.groups)+3)*script + 10*(w.Sim.MaxDelay+poll) + time.Second
-}
-
-// slowest is the longest time of a script, and between two looks at what has come.
-func (w *Watch) slowest() (script, poll time.Duration) {
-	for _, m := range w.Sim.Machines {
-		for _, d := range m.CallTime {
-			script = max(script, d)
-		}
-		poll = max(poll, m.Poll)
-	}
-	return script, poll
-}
-
-// settleBound is how long anything may take at most, all of the protocol's own waits one after
-// the other.
-func (w *Watch) settleBound() time.Duration {
-	script, poll := w.slowest()
-	var base time.Duration
-	for _, m := range w.Sim.Machines {
-		base = max(base, m.cfg.Initdead+2*m.cfg.Deadtime)
-	}
-	for _, g := range w.groups {
-		if g.tainted {
-			base += standbyDelay + stopRetries + bootTime
-			break
-		}
-	}
-	base += 90*time.Second + time.Duration(8*(len(w.groups)+1))*script + 20*(poll+w.Sim.MaxDelay)
-	if w.Sim.Loss > 0 {
-		base *= 2
-	}
-	return base
 }
 
 // log looks at what a daemon logs.
@@ -220,10 +172,10 @@ func (w *Watch) log(m *Machine, l cluster.Log) {
 	if i < 0 || !w.Sim.Machines[i].Runs() || !w.Sim.Hears(w.Sim.Machines[i], m) {
 		return
 	}
-	if w.Sim.Now.Sub(w.Sim.Machines[i].began) < m.cfg.Keepalive+m.Poll {
+	if w.Sim.Now.Sub(w.Sim.Machines[i].began) < m.cfg.Keepalive+m.Poll+w.Sim.MaxDelay {
 		return // its first heartbeats are on their way
 	}
-	if w.Sim.Loss == 0 && !w.rough {
+	if w.Sim.Loss == 0 && w.Sim.Elapsed() > w.lossy && !w.rough {
 		w.fail("%s has declared %s dead, which runs", m.Name, name)
 	}
 	w.rough = true
@@ -276,94 +228,6 @@ func (w *Watch) exit(m *Machine, x cluster.Exit) {
 	}
 }
 
-// owners notes who has what, whenever that changes and from time to time.
-func (w *Watch) owners() {
-	if w.Err != nil {
-		return
-	}
-	now := w.Sim.Elapsed()
-	for i := range w.groups {
-		g := &w.groups[i]
-		a, b := w.pair(g.key)
-		switch {
-		case a == nil:
-			if g.dual >= 0 {
-				w.longest("two owners", now-g.dual)
-			}
-			g.dual = -1
-		case g.dual < 0:
-			g.dual = now
-		}
-		if a != nil {
-			w.twoOwners(g, a, b)
-		}
-		none := len(w.Sim.Owners(g.key)) == 0 && w.healthy(0)
-		switch {
-		case !none:
-			if g.none >= 0 {
-				w.longest("no owner", now-g.none)
-			}
-			g.none = -1
-		case g.none < 0:
-			g.none = now
-		}
-		if none && now > w.until && !g.tainted && w.two() {
-			w.fail("%s is up nowhere since %.3f s", g.key, g.none.Seconds())
-		}
-		w.noOwner(g)
-	}
-}
-
-// pair are two machines that hear of each other and both have a group.
-func (w *Watch) pair(key string) (a, b *Machine) {
-	for i, a := range w.Sim.Machines {
-		if !a.Runs() || !slices.Contains(a.Up, key) {
-			continue
-		}
-		for _, b := range w.Sim.Machines[i+1:] {
-			if b.Runs() && slices.Contains(b.Up, key) && (w.Sim.Hears(a, b) || w.Sim.Hears(b, a)) {
-				return a, b
-			}
-		}
-	}
-	return nil, nil
-}
-
-func (w *Watch) twoOwners(g *group, a, b *Machine) {
-	switch {
-	case !w.two():
-	case !w.rough:
-		w.fail("%s is up on %s and %s", g.key, a.Name, b.Name)
-	case w.Sim.Elapsed() > w.until && !a.Works(g.key) && !b.Works(g.key) && !g.tainted:
-		w.fail("%s is up on %s and %s since %.3f s", g.key, a.Name, b.Name, g.dual.Seconds())
-	}
-}
-
-// noOwner wants a planned move to be short while a node is there that has long been.
-func (w *Watch) noOwner(g *group) {
-	owned := len(w.Sim.Owners(g.key)) > 0
-	if owned || w.rough || g.tainted || !w.two() || w.Sim.Loss > 0 || !w.healthy(w.bound) {
-		if g.idle >= 0 && owned && !w.rough {
-			w.longest("planned gap", w.Sim.Elapsed()-g.idle)
-		}
-		g.idle = -1
-		return
-	}
-	if g.idle < 0 {
-		g.idle = w.Sim.Elapsed()
-	}
-	if idle := w.Sim.Elapsed() - g.idle; idle > w.gap {
-		w.fail("%s is up nowhere for %v since %.3f s in a planned move", g.key, idle, g.idle.Seconds())
-	}
-}
-
-// healthy tells whether some node is there to have the groups, and has been for so long.
-func (w *Watch) healthy(long time.Duration) bool {
-	return slices.ContainsFunc(w.Sim.Machines, func(m *Machine) bool {
-		return m.Runs() && !m.Stopped && w.Sim.Now.Sub(m.began) >= long && !m.Engine.Status().ShuttingDown
-	})
-}
-
 // Look is to be called from time to time.
 func (w *Watch) Look() {
 	w.owners()
@@ -372,9 +236,10 @@ func (w *Watch) Look() {
 		w.doubt()
 	}
 	now := w.Sim.Elapsed()
-	if !w.settled && w.isSettled() {
-		w.settled = true
-		w.longest("to settle", now-w.since)
+	if settled := w.isSettled(); settled != w.settled {
+		if w.settled, w.calm = settled, now; settled {
+			w.longest("to settle", now-w.since)
+		}
 	}
 	if now > w.until && w.two() {
 		if err := w.agreement(); err != nil {
@@ -391,7 +256,7 @@ func (w *Watch) storm() {
 	}
 	for i, m := range w.Sim.Machines {
 		limit := 1500 + 3*int(stormWindow/m.cfg.Keepalive)
-		if w.settled && w.since < w.window && w.Sim.Loss == 0 && now > w.until {
+		if w.two() && w.settled && w.calm+6*time.Second < w.window && w.Sim.Loss == 0 && !w.tainted() && w.Sim.MaxDelay < m.cfg.Keepalive/2 {
 			// A heartbeat each keepalive, an acknowledgement for ten of each other's.
 			limit = 12*int(stormWindow/m.cfg.Keepalive+1)/10 + 4
 			w.longest("quiet messages", time.Duration(w.sent[i]))
@@ -403,118 +268,4 @@ func (w *Watch) storm() {
 		w.sent[i] = 0
 	}
 	w.window = now
-}
-
-// isSettled tells whether every node that is to run does, all hear each other, agree, and each
-// group has one owner.
-func (w *Watch) isSettled() bool {
-	for i, a := range w.Sim.Machines {
-		if a.Engine == nil && (!a.Stopped || len(a.Up) > 0) || a.frozen {
-			return false
-		}
-		for _, b := range w.Sim.Machines[i+1:] {
-			if a.Engine != nil && b.Engine != nil && !w.Sim.Connected(a, b) {
-				return false
-			}
-		}
-	}
-	return w.agreement() == nil
-}
-
-// agreement tells what is wrong with nodes that have had the time to agree. Those that are frozen,
-// down, or do not hear each other are left out.
-func (w *Watch) agreement() error {
-	var run []*Machine
-	for _, m := range w.Sim.Machines {
-		if m.Engine == nil && m.Stopped {
-			continue
-		}
-		if !m.Runs() {
-			return w.alone()
-		}
-		run = append(run, m)
-	}
-	for i, a := range run {
-		for _, b := range run[i+1:] {
-			if !w.Sim.Connected(a, b) {
-				return w.alone()
-			}
-		}
-	}
-	for _, m := range run {
-		st := m.Engine.Status()
-		switch {
-		case st.ShuttingDown:
-			return fmt.Errorf("%s has not ended yet", m.Name)
-		case w.two() && !st.Stable || len(st.Jobs) > 0:
-			return fmt.Errorf("%s is not stable", m.Name)
-		}
-		for _, n := range st.Nodes {
-			if n.Missing > 0 && w.Sim.Loss == 0 {
-				return fmt.Errorf("%s still misses %d messages of %s", m.Name, n.Missing, n.Name)
-			}
-		}
-	}
-	return w.claims(run)
-}
-
-// claims compares what nodes claim with each other and with what is up.
-func (w *Watch) claims(run []*Machine) error {
-	if len(run) == 0 {
-		return nil
-	}
-	if !w.two() {
-		return nil
-	}
-	legacy := run[0].cfg.Failback == cluster.FailbackLegacy
-	for _, g := range w.groups {
-		owners := w.Sim.Owners(g.key)
-		if len(owners) != 1 && !g.tainted {
-			return fmt.Errorf("%s is up on %v", g.key, owners)
-		}
-		for _, m := range run {
-			if legacy || g.tainted {
-				continue
-			}
-			if w.claimed(m, g.key) != slices.Contains(m.Up, g.key) {
-				return fmt.Errorf("%s claims %s, and %s is up on %v", m.Name, m.Engine.Status().Held, g.key, owners)
-			}
-		}
-	}
-	if legacy || len(run) < 2 {
-		return nil
-	}
-	a, b := run[0].Engine.Status(), run[1].Engine.Status()
-	if a.Held != b.PeerHeld || b.Held != a.PeerHeld || a.Held.Other()|b.Held != cluster.All || a.Held.Other()&b.Held != 0 {
-		return fmt.Errorf("the two do not agree on who holds what")
-	}
-	return nil
-}
-
-// claimed tells whether a node claims a group.
-func (w *Watch) claimed(m *Machine, key string) bool {
-	side := cluster.Foreign
-	for _, g := range w.Plan.Groups {
-		if g.Key == key && g.Node == m.Name {
-			side = cluster.Local
-		}
-	}
-	return m.Engine.Status().Held.Has(side)
-}
-
-// alone wants a node that hears nobody to have everything.
-func (w *Watch) alone() error {
-	for _, m := range w.Sim.Machines {
-		if !m.Runs() || m.Stopped || m.cfg.Failback == cluster.FailbackLegacy {
-			continue
-		}
-		deaf := true
-		for _, other := range w.Sim.Machines {
-			deaf = deaf && (other == m || !other.Runs() || !w.Sim.Hears(other, m))
-		}
-		if st := m.Engine.Status(); deaf && st.Held != cluster.All {
-			return fmt.Errorf("%s hears nobody and does not hold everything", m.Name)
-		}
-	}
-	return nil
 }

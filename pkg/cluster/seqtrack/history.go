@@ -102,14 +102,13 @@ type Answer struct {
 	Refusal string
 }
 
-// Request answers a node that asks for the numbers from first to last and has acknowledged all up
-// to acked. beyond says that last has never been sent.
-func (h *History) Request(first, last, acked uint64, now time.Time) (answers []Answer, beyond bool) {
+// Request answers a node that asks for the numbers from first to last. beyond says that last has
+// never been sent. What a node asks for it gets, whatever it has acknowledged: the acknowledgement
+// may have been for an earlier run of ours. (The original goes by the acknowledgement, and is then
+// asked for ever.)
+func (h *History) Request(first, last uint64, now time.Time) (answers []Answer, beyond bool) {
 	if last > h.high {
 		beyond, last = true, h.high
-	}
-	if first <= acked {
-		first = acked + 1
 	}
 	for seq := first; seq <= last && len(answers) < maxResend; seq++ {
 		s := &h.slots[seq%historySize]

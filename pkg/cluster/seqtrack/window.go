@@ -179,14 +179,38 @@ func (w *Window) Lost(seq uint64) Offer {
 	return Offer{}
 }
 
+// Range is consecutive numbers, both ends included.
+type Range struct{ First, Last uint64 }
+
+// Limits of one [Window.Ask]: how many requests it makes, and how many numbers one is for (as many
+// as the original answers at most). A network that loses every second packet for minutes would else
+// be given thousands of requests a second to lose.
+const (
+	maxRanges = 20
+	maxRange  = 50
+)
+
 // Ask returns the missing numbers that are to be asked for now, and asks for them again later.
-func (w *Window) Ask(now time.Time) []uint64 {
-	var due []uint64
-	for i := range w.missing {
-		if h := &w.missing[i]; !now.Before(h.ask) {
-			due = append(due, h.seq)
-			h.ask = now.Add(max(w.maxDelay, 10*time.Millisecond))
+// Numbers that follow each other are asked for together. (The original asks for each alone.)
+func (w *Window) Ask(now time.Time) []Range {
+	var due []Range
+	again := now.Add(max(w.maxDelay, 10*time.Millisecond))
+	for i := 0; i < len(w.missing); {
+		run := i + 1 // end of the consecutive numbers that begin at i
+		isDue := !now.Before(w.missing[i].ask)
+		for run < len(w.missing) && run-i < maxRange && w.missing[run].seq == w.missing[run-1].seq+1 {
+			isDue = isDue || !now.Before(w.missing[run].ask)
+			run++
 		}
+		if isDue {
+			if len(due) < maxRanges {
+				due = append(due, Range{w.missing[i].seq, w.missing[run-1].seq})
+			}
+			for ; i < run; i++ {
+				w.missing[i].ask = again
+			}
+		}
+		i = run
 	}
 	return due
 }

@@ -106,14 +106,14 @@ func TestWindowAsk(t *testing.T) {
 		t.Errorf("asked too early for %v", got)
 	}
 	at := start.Add(250 * time.Millisecond)
-	if got := w.Ask(at); !slices.Equal(got, []uint64{2, 3}) {
+	if got := w.Ask(at); !slices.Equal(got, []Range{{2, 3}}) {
 		t.Errorf("asked for %v", got)
 	}
 	if got := w.Ask(at.Add(249 * time.Millisecond)); got != nil {
 		t.Errorf("asked again too early for %v", got)
 	}
 	w.Offer(2, at)
-	if got := w.Ask(at.Add(250 * time.Millisecond)); !slices.Equal(got, []uint64{3}) {
+	if got := w.Ask(at.Add(250 * time.Millisecond)); !slices.Equal(got, []Range{{3, 3}}) {
 		t.Errorf("asked for %v", got)
 	}
 	if o := w.Lost(3); !o.Complete {
@@ -124,6 +124,27 @@ func TestWindowAsk(t *testing.T) {
 	}
 	if o := w.Lost(3); o != (Offer{}) {
 		t.Errorf("a number that is not missing: %+v", o)
+	}
+}
+
+// TestWindowAskMany: what follows each other is asked for together, and never everything at once.
+func TestWindowAskMany(t *testing.T) {
+	w := phased()
+	w.Offer(1, start)
+	w.Offer(130, start)
+	late := start.Add(time.Second)
+	if got := w.Ask(late); !slices.Equal(got, []Range{{2, 51}, {52, 101}, {102, 129}}) {
+		t.Errorf("asked for %v", got)
+	}
+	w = phased()
+	for n := uint64(1); n < 200; n += 2 {
+		w.Offer(n, start)
+	}
+	if got := w.Ask(late); len(got) != maxRanges || got[0] != (Range{2, 2}) {
+		t.Errorf("asked for %v", got)
+	}
+	if got := w.Ask(late.Add(100 * time.Millisecond)); got != nil {
+		t.Errorf("asked again too early for %v", got)
 	}
 }
 

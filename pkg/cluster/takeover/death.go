@@ -23,6 +23,7 @@ func (m *Machine) Dead(d Death) {
 		return
 	}
 	defer m.watch()
+	m.peerLeaves = false
 	if m.standby != NotStandby {
 		m.cancelStandby()
 		if !m.peerStable && m.held == All {
@@ -135,7 +136,7 @@ func (m *Machine) Tick() {
 	due := func(t time.Time) bool { return !t.IsZero() && !now.Before(t) }
 	if due(m.standbyUntil) {
 		m.standbyUntil = time.Time{}
-		m.peerStable = true
+		m.peerStable = !m.peerLeaves
 		m.standby = NotStandby
 		m.host.Warn("No reply to standby request.  Standby request cancelled.")
 		if m.state == Stable && m.moving == None {

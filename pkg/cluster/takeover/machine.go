@@ -99,6 +99,7 @@ type Machine struct {
 	state      State
 	held       Hold // what we claim
 	peer       Hold // what the peer claims, from its viewpoint
+	peerLeaves bool // the peer is giving everything up
 	peerStable bool // the peer has finished its transition, or is dead
 	takingOver bool // a dead node's notification is under way
 	silentEnd  time.Time
@@ -212,8 +213,11 @@ func (m *Machine) Report() *hamsg.Msg {
 	if !m.Nice() {
 		return nil
 	}
-	return m.report(m.held, true, "req_our_resources()")
+	return m.report(m.held, m.standby == NotStandby, acquired)
 }
+
+// acquired is the comment of the report with which an acquisition ends.
+const acquired = "req_our_resources()"
 
 func (m *Machine) report(h Hold, stable bool, info string) *hamsg.Msg {
 	msg := hamsg.New(hamsg.TResources).Add(hamsg.FResources, h.String()).Add(hamsg.FResType, "full")

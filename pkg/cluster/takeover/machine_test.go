@@ -161,7 +161,7 @@ func TestStates(t *testing.T) {
 			Stable, "moving, then stable peer", func(r *recorder) { moving(r); stable(r) }, Stable,
 			"remote resource transition completed.\n> resource local 1",
 		},
-		{Shutdown, "starting", starting, Shutdown, "> resource none 0"},
+		{Shutdown, "starting", starting, Shutdown, "> resource local 0"},
 		{Shutdown, "stable peer", stable, Shutdown, ""},
 		{Shutdown, "own shutdone", func(r *recorder) { r.hear("us", hamsg.New("shutdone")) }, Shutdown, "* shut done"},
 	} {

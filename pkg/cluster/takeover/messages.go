@@ -71,15 +71,17 @@ func (m *Machine) peerStarting() (next State, ok bool) {
 		m.host.Fail("Received 'starting' message in state " + digit(uint8(m.state)))
 		return next, false
 	}
-	m.peerStable = false
+	m.peerStable, m.peerLeaves = false, false
 	m.forgotten = m.standby != NotStandby
 	if m.takingOver {
 		m.host.Warn("T_STARTING received during takeover.")
 	}
 	// What a job of an exchange that the peer has forgotten takes, or has not released yet, is ours
 	// until it ends. (The original says that it is stable, and the peer takes it too.)
-	m.held |= m.moving
-	m.sendHeld(m.state == Stable && m.moving == None, "")
+	if m.state != Shutdown {
+		m.held |= m.moving
+	}
+	m.host.Send(m.report(m.held|m.moving, m.state == Stable && m.moving == None, ""))
 	return next, true
 }
 
@@ -107,6 +109,7 @@ func (m *Machine) resource(msg *hamsg.Msg, us bool) (next State, ok bool) {
 		return m.ownReport(msg, update(m.held, hold, full), next), true
 	}
 	m.peer = update(m.peer, hold, full)
+	m.peerLeaves = m.peerLeaves || msg.Get(hamsg.FComment) == "shutdown"
 	if stable, said := msg.Lookup(hamsg.FIsStable); said {
 		if stable.Value == "1" {
 			m.peerHasDone(msg)
@@ -152,6 +155,9 @@ func (m *Machine) peerIsStable() {
 
 // ownReport takes our own report, as it comes back to us.
 func (m *Machine) ownReport(msg *hamsg.Msg, hold Hold, next State) State {
+	if m.closed {
+		return next // it tells what is not released yet; nothing is claimed any more
+	}
 	m.held = hold
 	if m.held.Has(Local) {
 		m.localDone = true
@@ -175,10 +181,10 @@ func (m *Machine) ownReport(msg *hamsg.Msg, hold Hold, next State) State {
 // shutDoneHold is what a shutdone changes at once. The peer's leaves all its groups to us.
 func (m *Machine) shutDoneHold(us bool) State {
 	if us {
-		m.held = None
+		m.held, m.moving = None, None
 		return Shutdown
 	}
-	m.peerStable = true
+	m.peerStable, m.peerLeaves = true, false
 	m.peer = None
 	if m.held != All && !m.closing {
 		set := All

@@ -216,11 +216,13 @@ func (m *Machine) MoveEnds(mv Move) (done bool) {
 }
 
 // peerHasDone shortens our wait in an exchange when the peer says that it is stable: it has given
-// the exchange up, or its last message of it is lost.
+// the exchange up, or its last message of it is lost. What an original peer's acquisition says at
+// its end, in the midst of an exchange too, does not count.
 func (m *Machine) peerHasDone(msg *hamsg.Msg) {
 	seq, _ := msg.GetHex(hamsg.FSeq)
-	waits := m.standby == StandbyOther && seq > m.meSeq || m.standby == StandbyDone && m.host.Jobs() == 0
-	if limit := m.host.Now().Add(standbyReply); waits && limit.Before(m.standbyUntil) {
+	waits := m.standby == StandbyOther && seq > m.meSeq || m.standby == StandbyDone && m.moving == None
+	limit := m.host.Now().Add(standbyReply)
+	if waits && limit.Before(m.standbyUntil) && msg.Get(hamsg.FComment) != acquired {
 		m.standbyUntil = limit
 	}
 }
