@@ -15,9 +15,9 @@ var benchTimers = strings.NewReplacer("keepalive 2\n", "keepalive 1\n", "deadtim
 
 // TestBenchTakeover measures a takeover after a power-off, a planned stop and the fail-back.
 func TestBenchTakeover(t *testing.T) {
-	for run := range benchRuns {
+	for run := range *benchRuns {
 		for _, impl := range []lab.Impl{lab.Ours, lab.Original} {
-			t.Logf("run %d of %d, %s", run+1, benchRuns, impl)
+			t.Logf("run %d of %d, %s", run+1, *benchRuns, impl)
 			benchTakeover(t, impl)
 		}
 	}

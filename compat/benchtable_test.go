@@ -1,6 +1,7 @@
 package compat
 
 import (
+	"flag"
 	"fmt"
 	"io"
 	"os"
@@ -16,7 +17,7 @@ import (
 // figures of ours and of the others, taken in one run, turn by turn, on the same hosts.
 
 // benchRuns is how often each figure is taken, unless a benchmark says otherwise.
-const benchRuns = 5
+var benchRuns = flag.Int("bench-runs", 5, "how often each benchmark takes its figures")
 
 // contender is whose figure it is.
 type contender string
