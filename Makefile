@@ -7,8 +7,14 @@ help:
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile
 
 build: ## bin/systole, and a link to it for each program
-	$(GO) build -trimpath -o bin/systole ./cmd/systole
+	$(GO) build -trimpath -ldflags '-s -w' -o bin/systole ./cmd/systole
 	@bin/systole programs | while read -r p; do ln -sf systole bin/$$p; done
+
+install: build ## put it where heartbeat and ldirectord are: DESTDIR=DIR LAYOUT=debian|rhel
+	@bin/systole install $(if $(DESTDIR),--destdir '$(DESTDIR)') $(if $(LAYOUT),--layout '$(LAYOUT)')
+
+packages: ## dist/*.deb and dist/*.rpm
+	@scripts/package
 
 setup: ## install what the tests and the demo need (Debian packages)
 	@scripts/setup
@@ -39,4 +45,4 @@ soak: build setup ## the long runs
 clean: ## remove what building made
 	rm -rf bin dist
 
-.PHONY: help build setup demo test checklist lint fuzz bench soak clean
+.PHONY: help build install packages setup demo test checklist lint fuzz bench soak clean

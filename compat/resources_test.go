@@ -24,6 +24,7 @@ ha-master deadly
 var everyScript = map[string]string{
 	"/etc/ha.d/haresources":         everyKind,
 	"/etc/ha.d/conf/OCF/Dummy/one":  "OCF_RESKEY_state=/tmp/dummy.state\n",
+	"/usr/sbin/modprobe":            "#!/bin/sh\n", // Filesystem asks for it
 	"/etc/init.d/lsb":               state("lsb", ""),
 	"/etc/ha.d/resource.d/own":      state("own-$1-$2", ""),
 	"/etc/ha.d/resource.d/chatty":   state("chatty", `head -c 3000000 /dev/zero | tr '\0' x; head -c 2000000 /dev/zero | tr '\0' y >&2`),
@@ -100,7 +101,7 @@ func newEveryKind(t *testing.T, impl lab.Impl) *everyKindRun {
 	}
 	s := &everyKindRun{t, lab.Tutorial(t, o)}
 	for path, text := range everyScript {
-		if strings.HasPrefix(path, "/etc/init.d/") || strings.HasPrefix(path, "/etc/ha.d/resource.d/") {
+		if strings.HasPrefix(path, "/usr/sbin/") || strings.HasPrefix(path, "/etc/init.d/") || strings.HasPrefix(path, "/etc/ha.d/resource.d/") {
 			if err := s.Master.WriteFile(path, []byte(text), 0o755); err != nil {
 				t.Fatal(err)
 			}

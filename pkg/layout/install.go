@@ -62,6 +62,8 @@ func look(dest string, f File) (What, error) {
 		return Foreign, nil
 	case Program:
 		return Replaced, nil
+	case StandIn:
+		return Same, nil
 	case Link:
 		if to, err := os.Readlink(path); err == nil && to == f.Target {
 			return Same, nil
@@ -111,7 +113,7 @@ func write(path, program string, f File) error {
 			return err
 		}
 		return os.Chmod(path, f.Mode)
-	case Link:
+	case Link, StandIn:
 		return replace(path, func(tmp string) error { return os.Symlink(f.Target, tmp) })
 	case Program:
 		return replace(path, func(tmp string) error { return copyProgram(program, tmp, f.Mode) })

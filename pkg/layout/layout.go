@@ -15,6 +15,9 @@ var files embed.FS
 // Home is where the program itself is; all its names are links to it.
 const Home = "/usr/sbin/systole"
 
+// functions are our shell functions for scripts.
+const functions = "/usr/share/heartbeat/shellfuncs"
+
 // Layout is a family of distributions.
 type Layout struct {
 	Name    string // debian or rhel
@@ -70,17 +73,17 @@ const (
 	Config              // the administrator's to change: an upgrade, and an install over it, leave it alone
 	Link                // a name of the program, or of a manual page
 	Program             // the program itself
-	Dir                 // a directory with an owner or mode of its own
+	Dir                 // a directory with a mode of its own
+	StandIn             // a link for as long as nobody else has a file there
 )
 
 // File is one thing to install.
 type File struct {
-	Path        string
-	Kind        Kind
-	Mode        fs.FileMode
-	Text        []byte // Regular and Config
-	Target      string // Link
-	User, Group string // of a Dir; "" is root
+	Path   string
+	Kind   Kind
+	Mode   fs.FileMode
+	Text   []byte // Regular and Config
+	Target string // Link, StandIn
 }
 
 // binaries are the names of the program, by the directory that the originals have them in. HABin stands for the
@@ -133,7 +136,7 @@ func (l Layout) links(o Options) []File {
 	var list []File
 	add := func(dir, name string) {
 		if slices.Contains(o.Programs, name) || slices.Contains(inProcess, name) {
-			list = append(list, File{Path: path.Join(dir, name), Kind: Link, Target: Home})
+			list = append(list, File{Path: path.Join(dir, name), Kind: Link, Target: toHome(dir)})
 		}
 	}
 	for dir, names := range binaries {
@@ -155,6 +158,14 @@ func (l Layout) links(o Options) []File {
 	return list
 }
 
+// toHome is the program as a link in a directory below /usr names it.
+func toHome(dir string) string {
+	if dir == path.Dir(Home) {
+		return path.Base(Home)
+	}
+	return strings.Repeat("../", strings.Count(strings.TrimPrefix(dir, "/usr/"), "/")+1) + strings.TrimPrefix(Home, "/usr/")
+}
+
 // haD is /etc/ha.d: everything in it is the administrator's to change.
 func (l Layout) haD() []File {
 	const etc = "/etc/ha.d"
@@ -165,7 +176,7 @@ func (l Layout) haD() []File {
 			panic(err) // it is part of the program
 		}
 		for _, e := range entries {
-			if e.IsDir() || e.Name() == "wrapper" {
+			if e.IsDir() || e.Name() == "wrapper" || e.Name() == "shellfuncs" {
 				continue
 			}
 			mode := fs.FileMode(0o755)
@@ -179,6 +190,9 @@ func (l Layout) haD() []File {
 		list = append(list, File{Path: path.Join(etc, "resource.d", name), Kind: Config, Mode: 0o755, Text: text("ha.d/resource.d/wrapper")})
 	}
 	return append(list,
+		// /etc/ha.d/shellfuncs is resource-agents' where that is installed.
+		File{Path: functions, Kind: Regular, Mode: 0o644, Text: text("ha.d/shellfuncs")},
+		File{Path: etc + "/shellfuncs", Kind: StandIn, Target: functions},
 		File{Path: etc + "/resource.d/ldirectord", Kind: Link, Target: "/usr/sbin/ldirectord"},
 		File{Path: etc + "/conf", Kind: Dir, Mode: 0o755})
 }
@@ -197,9 +211,7 @@ func (l Layout) services() []File {
 		File{Path: "/etc/logrotate.d/heartbeat", Kind: Config, Mode: 0o644, Text: text("logrotate")},
 		File{Path: "/usr/lib/tmpfiles.d/heartbeat.conf", Mode: 0o644, Text: text("tmpfiles.conf")},
 		File{Path: "/usr/share/bash-completion/completions/systole", Mode: 0o644, Text: text("completion.bash")},
-		File{Path: "/var/lib/heartbeat", Kind: Dir, Mode: 0o755},
-		File{Path: "/var/lib/heartbeat/cores", Kind: Dir, Mode: 0o755},
-		File{Path: "/var/lib/heartbeat/cores/root", Kind: Dir, Mode: 0o700})
+		File{Path: "/var/lib/heartbeat", Kind: Dir, Mode: 0o755})
 }
 
 // texts are samples and manual pages.
