@@ -118,7 +118,16 @@ var checkCases = []checkCase{
 	{"radius", 1812, "wrong login", wrongLogin + "secret=\"testing123\"\n", false, "Access-Reject"},
 	{"simpletcp", 25, "greeting", "protocol=tcp\nrequest=\"QUIT\\n\"\nreceive=\"^220 .*ESMTP Exim\"\n", true, ""},
 	{"simpletcp", 25, "wrong answer", "protocol=tcp\nrequest=\"QUIT\\n\"\nreceive=\"Postfix\"\n", false, "not found"},
+	{"sip", 5060, "options", "protocol=udp\nlogin=\"joe\"\n", true, ""},
+	{"sip", 5060, "options over TCP", "protocol=tcp\nlogin=\"joe\"\n", true, ""},
+	{"sip", 5060, "wrong answer", "protocol=tcp\nlogin=\"nobody\"\n", false, "404"},
+	{"oracle", 80, "no driver", loginLines + "request=\"SELECT 1\"\n", false, "without Oracle"},
 	{"none", 80, "up", "", true, ""},
+	{"http", 80, "connect", "checktype=connect\n", true, ""},
+	{"http", 81, "no connect", "checktype=connect\n", false, "refused"},
+	{"http", 80, "ping", "checktype=ping\n", true, ""},
+	{"http", 80, "external", "checktype=external\ncheckcommand=/bin/true\n", true, ""},
+	{"http", 80, "external fails", "checktype=external\ncheckcommand=/bin/false\n", false, "exit status 1"},
 }
 
 // conf is the section of a case for a real server at addr.
@@ -132,14 +141,15 @@ func (c checkCase) conf(n int, addr netip.Addr, port uint16) string {
 		host = "[" + host + "]"
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s:%d\n\t%s:%d masq\n\tservice=%s\n\tchecktype=negotiate\n", virtual, 10000+n, real, port, c.service)
+	// The weight makes every server another to the original, which knows them by it among other things.
+	fmt.Fprintf(&b, "%s:%d\n\t%s:%d masq %d\n\tservice=%s\n\tchecktype=negotiate\n", virtual, 10000+n, real, port, n+1, c.service)
 	for line := range strings.Lines(strings.ReplaceAll(c.lines, "@", host)) {
 		b.WriteString("\t" + line)
 	}
 	return b.String()
 }
 
-// parsed is the Spec of a section.
+// spec is what the section's check is.
 func (c checkCase) spec(t *testing.T, addr netip.Addr, port uint16) check.Spec {
 	t.Helper()
 	cfg, problems := ldirectordcf.Parse("cf", []byte("checktimeout=1\n"+c.conf(0, addr, port)), ldirectordcf.Options{Hostname: "director"})
@@ -294,9 +304,9 @@ func TestCheckers(t *testing.T) {
 	// the machine late, which is measured and forgiven.
 	t.Run("bad", func(t *testing.T) {
 		var all []*checked
-		of := map[*checked]manner{}
+		of, want := map[*checked]manner{}, map[*checked]bool{}
 		for _, c := range checkCases {
-			if !c.up || c.service == "none" {
+			if !c.up || c.service == "none" || c.what == "external" {
 				continue
 			}
 			for _, m := range manners {
@@ -307,6 +317,7 @@ func TestCheckers(t *testing.T) {
 					run := &checked{name: fmt.Sprintf("%s %s %s %s", c.service, c.what, m.name, addr), spec: c.spec(t, addr, c.port), limit: time.Second}
 					all = append(all, run)
 					of[run] = m
+					want[run] = m.passes(c)
 				}
 			}
 		}
@@ -327,13 +338,13 @@ func TestCheckers(t *testing.T) {
 				run.sound(t)
 				r := run.result
 				latest = max(latest, r.Took-run.limit)
-				if r.Up {
-					t.Errorf("up: %+v", r)
+				if r.Up != want[run] {
+					t.Errorf("%v: %+v", r.Up, r)
 				}
 				if run.tooLate() {
 					t.Errorf("took %v of %v, the machine was late by %v: %+v", r.Took, run.limit, run.late, r)
 				}
-				if of[run].name == "refused" && !strings.Contains(r.Reason, "refused") {
+				if of[run].name == "refused" && !r.Up && !strings.Contains(r.Reason, "refused") {
 					t.Errorf("%+v", r)
 				}
 			})

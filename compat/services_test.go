@@ -1,6 +1,7 @@
 package compat
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"crypto/ecdsa"
@@ -328,7 +329,7 @@ wait
 
 // servicePrograms are what the tests with real services need.
 var servicePrograms = []string{
-	"nginx", "tinyproxy", "vsftpd", "exim4", "dovecot", "slapd", "named", "mariadbd", "pg_lsclusters", "freeradius", "leafnode", "socat", "nft",
+	"nginx", "tinyproxy", "vsftpd", "exim4", "dovecot", "slapd", "named", "mariadbd", "pg_lsclusters", "freeradius", "leafnode", "socat",
 }
 
 // farmland is three nodes: a director, the host of the servers that it checks, and the host of bad
@@ -383,6 +384,7 @@ func newFarmland(t *testing.T) *farmland {
 		})
 	}
 	starts.Wait()
+	f.serveSIP()
 	t.Logf("all services answer after %v", time.Since(began).Round(time.Millisecond))
 	if t.Failed() {
 		t.FailNow()
@@ -497,4 +499,42 @@ func (f *farmland) answers(ctx context.Context, s service) bool {
 		}
 	}
 	return true
+}
+
+// serveSIP is a SIP server, over TCP and UDP, that knows only joe. Debian has none that is small.
+func (f *farmland) serveSIP() {
+	f.t.Helper()
+	answer := func(request string) string {
+		status := "404 Not Found"
+		if strings.HasPrefix(request, "OPTIONS sip:joe SIP/2.0\r\n") {
+			status = "200 OK"
+		}
+		return "SIP/2.0 " + status + "\r\nCSeq: 63104 OPTIONS\r\nContent-Length: 0\r\n\r\n"
+	}
+	for _, a := range []netip.Addr{goodServer, goodServer6} {
+		at := netip.AddrPortFrom(a, 5060).String()
+		l, err := f.real.Listen("tcp", at)
+		if err != nil {
+			f.t.Fatal(err)
+		}
+		f.t.Cleanup(func() { _ = l.Close() })
+		go acceptAll(l, func(c net.Conn, _ uint16) { // ends with the listener
+			in := bufio.NewReader(c)
+			var request strings.Builder
+			for line := ""; line != "\r\n"; {
+				var err error
+				if line, err = in.ReadString('\n'); err != nil {
+					return
+				}
+				request.WriteString(line)
+			}
+			_, _ = c.Write([]byte(answer(request.String())))
+		}, 0)
+		c, err := f.real.ListenPacket("udp", at)
+		if err != nil {
+			f.t.Fatal(err)
+		}
+		f.t.Cleanup(func() { _ = c.Close() })
+		go answerAll(c, func(request []byte, _ uint16) []byte { return []byte(answer(string(request))) }, 0)
+	}
 }

@@ -18,6 +18,7 @@ type frames struct {
 	left    int    // bytes of the current message to come
 	total   int
 	refused bool
+	lost    error // why nothing more comes
 }
 
 // Bounds of what a driver gets, in bytes.
@@ -31,6 +32,14 @@ var errTooLong = errors.New("answer is too long")
 // Read reads and looks at what it has read before it gives it away. What comes before a message
 // that is not allowed is given.
 func (f *frames) Read(p []byte) (int, error) {
+	n, err := f.read(p)
+	if f.lost == nil {
+		f.lost = err
+	}
+	return n, err
+}
+
+func (f *frames) read(p []byte) (int, error) {
 	if f.refused {
 		return 0, errTooLong
 	}

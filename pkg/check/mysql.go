@@ -21,7 +21,7 @@ func mysqlLogin(s *session) (driver.Conn, error) {
 	c.Net, c.Addr = "tcp", s.spec.Addr.String()
 	c.Logger = &mysql.NopLogger{}
 	c.DialFunc = func(context.Context, string, string) (net.Conn, error) {
-		return &frames{Conn: s.stream, head: 4, size: mysqlSize, allow: mysqlAllow}, nil
+		return s.framed(4, mysqlSize, mysqlAllow), nil
 	}
 	connector, err := mysql.NewConnector(c)
 	if err != nil {

@@ -44,7 +44,7 @@ func (s *session) pgsqlLogin(secure bool) (driver.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	c.Dialer(dialed{&frames{Conn: s.stream, head: 5, size: pgsqlSize, allow: pgsqlAllow}})
+	c.Dialer(dialed{s.framed(5, pgsqlSize, pgsqlAllow)})
 	return c.Connect(context.Background())
 }
 

@@ -24,6 +24,7 @@ type session struct {
 	conn    *conn
 	stream  net.Conn      // conn, or TLS over it
 	in      *bufio.Reader // of stream
+	frames  *frames       // what a database's driver sees of stream; nil for others
 }
 
 // script is a check as a course of events: nil is up, an error is why the server is down.

@@ -25,6 +25,10 @@ func sqlCheck(login func(*session) (driver.Conn, error)) script {
 			if p := recover(); p != nil {
 				err = wrong(fmt.Sprintf("answer makes no sense (%v)", p))
 			}
+			// They also hide why a connection ended.
+			if err != nil && s.frames != nil && s.frames.lost != nil && !errors.Is(s.frames.lost, io.EOF) {
+				err = s.frames.lost
+			}
 		}()
 		db, err := login(s)
 		if err != nil {
@@ -61,4 +65,10 @@ func (s *session) firstRow(db driver.Conn, query string) error {
 		_ = rows.Close() // reads the rest, if it is not too much
 	}
 	return err
+}
+
+// framed is the connection as a driver is to see it.
+func (s *session) framed(head int, size func([]byte) int, allow func([]byte, int, [2]byte) bool) *frames {
+	s.frames = &frames{Conn: s.stream, head: head, size: size, allow: allow}
+	return s.frames
 }
