@@ -186,7 +186,6 @@ func (d *Director) changed(err error) {
 	t.pending = t.pending[1:]
 	switch {
 	case err == nil:
-		c.v.refused, c.v.stale = "", false
 		d.carriedOut(c)
 	case d.doneAlready(c.op, err):
 		t.apply(ipvs.Op{Kind: ipvs.DelDest, Service: c.op.Service, Dest: c.op.Dest})
@@ -255,13 +254,20 @@ func (d *Director) doneAlready(op ipvs.Op, err error) bool {
 }
 
 // refused notes that v's entry is not as it should be and has the table read again. A refusal
-// because the table was changed by somebody else is not worth a line unless it comes again; of
-// others in a row only the first is logged, and each again only after a success.
+// because the table was changed by somebody else is not worth a line unless it comes again. Of
+// those of one round only the first is looked at, as others follow from it, and each is logged
+// once until all is well.
 func (d *Director) refused(v *virtual, err error) {
 	outdated := errors.Is(err, ipvs.ErrExists) || errors.Is(err, ipvs.ErrNoService) || errors.Is(err, ipvs.ErrNoDest)
-	if !v.dirty && v.refused != err.Error() && (v.stale || !outdated) {
-		v.refused = err.Error()
-		d.do(Log{Text: "Failed to " + err.Error()})
+	if text := err.Error(); !v.dirty && (v.stale || !outdated) {
+		v.refused = text
+		if v.told == nil {
+			v.told = map[string]bool{}
+		}
+		if !v.told[text] {
+			v.told[text] = true
+			d.do(Log{Text: "Failed to " + text})
+		}
 	}
 	v.dirty, v.stale = true, v.stale || outdated
 	d.retrySoon()
@@ -287,7 +293,14 @@ func (d *Director) settled() {
 		d.stopped = true
 		d.do(Stopped{})
 	}
-	if !slices.ContainsFunc(d.virtuals, func(v *virtual) bool { return v.dirty }) {
+	dirty := false
+	for _, v := range d.virtuals {
+		dirty = dirty || v.dirty
+		if !v.dirty {
+			v.refused, v.told, v.stale = "", nil, false
+		}
+	}
+	if !dirty {
 		d.table.retry = 0
 	}
 }

@@ -50,9 +50,10 @@ type virtual struct {
 
 	word string // the fallbackcommand's last argument so far: start, stop, or none yet
 
-	dirty   bool   // a change was refused
-	stale   bool   // one was refused because somebody else had changed the table
-	refused string // why the last one was
+	dirty   bool            // a change was refused
+	stale   bool            // one was refused because somebody else had changed the table
+	refused string          // the first refusal since all was well
+	told    map[string]bool // refusals that are in the log
 
 	repairs   uint64 // of what somebody else had done
 	driftRuns int    // readings of the table in a row that found something to repair
