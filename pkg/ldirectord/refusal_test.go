@@ -54,8 +54,13 @@ func TestTableInMoods(t *testing.T) {
 		time.Sleep(2 * time.Second)
 		b.expect(all)
 		for _, m := range []mood{
-			{syscall.ENOBUFS, 1, 0}, {syscall.ENOBUFS, 0.5, 0.5}, {syscall.EINTR, 0.5, 0.5}, {syscall.EINTR, 0, 1},
-			{syscall.ENOMEM, 1, 1}, {syscall.ENOSPC, 1, 0}, {syscall.EOPNOTSUPP, 1, 1},
+			{syscall.ENOBUFS, 1, 0},
+			{syscall.ENOBUFS, 0.5, 0.5},
+			{syscall.EINTR, 0.5, 0.5},
+			{syscall.EINTR, 0, 1},
+			{syscall.ENOMEM, 1, 1},
+			{syscall.ENOSPC, 1, 0},
+			{syscall.EOPNOTSUPP, 1, 1},
 		} {
 			table.mood.Store(&m)
 			before := len(b.lines())
