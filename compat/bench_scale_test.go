@@ -37,7 +37,7 @@ func TestBenchScale(t *testing.T) {
 	}
 }
 
-var scaleRuns = 1
+var scaleRuns = benchRuns
 
 func benchScale(t *testing.T) {
 	n, err := lab.New(t.Context(), lab.Options{})

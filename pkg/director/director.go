@@ -16,7 +16,7 @@ type Director struct {
 
 	state    State
 	stopping string               // the signal of Stop
-	next     *ldirectordcf.Config // read; in force with the next TableRead
+	next     *ConfigRead          // in force with the next TableRead
 	config   *ldirectordcf.Config // in force
 	virtuals []*virtual           // in file order
 	unknown  int                  // members without a verdict
@@ -44,7 +44,7 @@ func (d *Director) Step(now time.Time, in Input) []Action {
 	switch in := in.(type) {
 	case ConfigRead:
 		if d.stopping == "" {
-			d.next = in.Config
+			d.next = &in
 			d.table.readAt = d.now
 		}
 	case TableRead:
@@ -115,7 +115,8 @@ func (d *Director) adopt() {
 	if d.config != nil {
 		d.state = Reloading
 	}
-	d.config, d.next = d.next, nil
+	d.config, d.drained = d.next.Config, serverSet(d.next.Drained)
+	d.next = nil
 	d.virtuals, d.unknown = nil, 0
 	before := map[ipvs.VIP]*virtual{}
 	for _, v := range old {

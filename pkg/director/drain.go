@@ -9,9 +9,9 @@ type Server struct {
 // drain takes new connections from the servers of the list, which stay in the table without
 // weight, and gives them back to all others.
 func (d *Director) drain(servers []Server) {
-	d.drained = map[Server]bool{}
-	for _, s := range servers {
-		d.drained[s] = true
+	d.drained = serverSet(servers)
+	if d.next != nil {
+		d.next.Drained = servers
 	}
 	if d.stopping != "" {
 		return
@@ -27,6 +27,14 @@ func (d *Director) drain(servers []Server) {
 		}
 		d.balance(v)
 	}
+}
+
+func serverSet(servers []Server) map[Server]bool {
+	set := map[Server]bool{}
+	for _, s := range servers {
+		set[s] = true
+	}
+	return set
 }
 
 func (m *member) server() Server { return Server{m.v.id, m.name} }

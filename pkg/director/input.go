@@ -10,7 +10,10 @@ type Input interface{ isInput() }
 
 // ConfigRead brings a valid configuration: the first one starts the director, a later one is a
 // reload. It takes effect with the next [TableRead], which the director asks for.
-type ConfigRead struct{ Config *ldirectordcf.Config }
+type ConfigRead struct {
+	Config  *ldirectordcf.Config
+	Drained []Server // as in Drain, from then on
+}
 
 // TableRead answers [ReadTable]: the whole table, or why it could not be read. Every [Change]
 // asked for before the ReadTable has been answered by then; none asked for after it is in

@@ -55,7 +55,7 @@ type randomDay struct {
 	rt       *rapid.T
 	config   *ldirectordcf.Config
 	answered map[string]bool // servers that have answered a check
-	drained  map[director.Server]bool
+	drained  map[director.Server]bool // those of the world as a set
 }
 
 var randomReals = []string{"10.0.0.2:80", "10.0.0.3:80", "10.0.0.4:80"}
@@ -95,6 +95,7 @@ func (r *randomDay) drain() {
 			}
 		}
 	}
+	r.world.drained = servers
 	r.step(director.Drain{Servers: servers})
 }
 
@@ -171,7 +172,7 @@ func (r *randomDay) configure(wild bool) {
 		r.scriptServers([]string{"up", "down", "hang"})
 	}
 	r.config = config
-	r.step(director.ConfigRead{Config: config})
+	r.step(director.ConfigRead{Config: config, Drained: r.world.drained})
 }
 
 // tamper does what somebody else may do, except to give a server weight.

@@ -58,6 +58,7 @@ type world struct {
 	table   *model.Table
 	servers map[string]server
 	refuse  map[string]string
+	drained []director.Server
 	broken  bool
 	checks  bool // show their starts
 	answers []answer
@@ -106,7 +107,7 @@ func (w *world) command(t *testing.T, c *datadriven.TestData) string {
 		if err := problems.Err(); err != nil {
 			return err.Error()
 		}
-		w.step(director.ConfigRead{Config: config})
+		w.step(director.ConfigRead{Config: config, Drained: w.drained})
 	case "servers":
 		w.setServers(c)
 		show = false
@@ -133,12 +134,12 @@ func (w *world) command(t *testing.T, c *datadriven.TestData) string {
 		}
 		w.run(d)
 	case "drain":
-		var servers []director.Server
+		w.drained = nil
 		for _, a := range c.CmdArgs {
 			v, r, _ := strings.Cut(a.Key, ",")
-			servers = append(servers, director.Server{Virtual: v, Real: r})
+			w.drained = append(w.drained, director.Server{Virtual: v, Real: r})
 		}
-		w.step(director.Drain{Servers: servers})
+		w.step(director.Drain{Servers: w.drained})
 	case "table":
 		return w.rulesText()
 	case "status":

@@ -347,5 +347,5 @@ func (d *Director) interval() time.Duration {
 	if d.config != nil {
 		return d.config.Global.CheckInterval
 	}
-	return d.next.Global.CheckInterval
+	return d.next.Config.Global.CheckInterval
 }

@@ -9,7 +9,6 @@ import (
 	"syscall"
 
 	"github.com/systole-ha/systole/pkg/check"
-	"github.com/systole-ha/systole/pkg/config/ldirectordcf"
 	"github.com/systole-ha/systole/pkg/director"
 )
 
@@ -64,7 +63,7 @@ func (c *checks) start(a director.StartCheck) {
 	if a.Connect {
 		spec = spec.AsConnect(a.Virtual)
 	}
-	c.log.Debugf(2, "Checking %s: real server=%s (virtual=%s)", checkName(a), a.Real.ID, a.Virtual.ID())
+	c.log.debugStart(a, spec)
 	ctx, cancel := context.WithTimeout(c.ctx, a.Timeout)
 	c.cancels[a.ID] = cancel
 	checker, maintenance := c.checker(spec.Service), c.maintenance
@@ -76,11 +75,7 @@ func (c *checks) start(a director.StartCheck) {
 			return
 		}
 		r := c.guard(ctx, checker, spec)
-		word := "Disabled real"
-		if r.Up {
-			word = "Enabled  real"
-		}
-		c.log.Debugf(2, "%s server=%s (virtual=%s) %s", word, a.Real.ID, a.Virtual.ID(), r.Reason)
+		c.log.debugEnd(a, spec, r)
 		c.answer(checked{id: a.ID, result: r})
 	})
 }
@@ -134,17 +129,4 @@ func (c *checks) cancel(id uint64) {
 		return
 	}
 	c.waiting = slices.DeleteFunc(c.waiting, func(a director.StartCheck) bool { return a.ID == id })
-}
-
-// checkName is how the original's debug output calls a check.
-func checkName(a director.StartCheck) string {
-	switch {
-	case a.Connect:
-		return "combined-connect"
-	case a.Virtual.CheckType == ldirectordcf.Combined:
-		return "combined-negotiate"
-	case a.Virtual.CheckType == ldirectordcf.Connect && a.Virtual.Protocol == "udp":
-		return "connect (ping)"
-	}
-	return a.Virtual.CheckType.String()
 }

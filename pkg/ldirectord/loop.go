@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"runtime/debug"
+	"strconv"
 	"sync"
 	"time"
 
@@ -165,7 +167,7 @@ func (l *loop) step(in director.Input) {
 			l.checks.cancel(a.ID)
 		case director.Change:
 			l.backlog.actions = append(l.backlog.actions, a)
-			l.log.Debugf(2, "Running %s", a.Op)
+			l.log.debugOp(a.Op)
 		case director.ReadTable:
 			l.reading = true
 			l.backlog.actions = append(l.backlog.actions, a)
@@ -236,18 +238,22 @@ func (l *loop) read(f File) {
 	for _, w := range f.Warnings {
 		l.log.Print(w)
 	}
+	var refused []string
 	if err := new(ConfigError); errors.As(f.Err, &err) {
-		for _, line := range err.Lines {
+		refused = err.Lines
+	} else if l.changed && len(f.Config.Virtuals) == 0 && len(l.file.Config.Virtuals) > 0 {
+		// An editor or a copy that ran out of disk must not cost all services.
+		refused = []string{"Warning [" + strconv.Itoa(os.Getpid()) + "] file " + f.Config.File + " has no virtual services any more: only taken with \"reload\""}
+	}
+	if refused == nil {
+		l.adopt(f)
+	} else {
+		l.rejected = refused
+		for _, line := range refused {
 			l.log.Print(line)
 		}
-		l.rejected = err.Lines
 		l.log.Printf("Configuration %s not reloaded: what was in force stays in force", l.s.o.Instance.Config)
-		if l.changed {
-			l.callback()
-		}
-		return
 	}
-	l.adopt(f)
 	if l.changed {
 		l.callback()
 	}
@@ -264,14 +270,13 @@ func (l *loop) adopt(f File) {
 	for _, d := range dropped {
 		l.log.Printf("Real server %s (%s) is no longer drained: it is not in %s", d.Real, d.Virtual, f.Config.File)
 	}
-	l.step(director.Drain{Servers: l.drained.servers})
 	if dir := f.Config.Global.MaintenanceDir; l.checks.maintenance == nil || l.checks.maintenance.dir != dir {
 		l.checks.maintenance = newMaintenance(l.checks.ctx, l.checks.group, dir, l.s.o.Load.Resolver)
 	}
 	if l.ready {
 		l.executed.use(f.Config.Global.Execute)
 	}
-	l.step(director.ConfigRead{Config: f.Config})
+	l.step(director.ConfigRead{Config: f.Config, Drained: l.drained.servers})
 }
 
 // fileChanged is what the loader saw while looking at the file: a change, or that it cannot.

@@ -53,9 +53,21 @@ func TestAutoreload(t *testing.T) {
 		time.Sleep(3 * time.Second)
 		b.expect("tcp:10.0.0.1:80 10.0.0.2:80*4 10.0.0.3:80*1")
 
+		// An editor or a copy that failed: no services are no change, unless somebody asks for it.
+		b.write("# nothing yet\n")
+		time.Sleep(3 * time.Second)
+		b.expect("tcp:10.0.0.1:80 10.0.0.2:80*4 10.0.0.3:80*1")
+		if b.logged(b.in.Config+" has no virtual services any more: only taken with \"reload\"") != 1 {
+			t.Errorf("log:\n%s", b.out)
+		}
+		b.server.Reload(t.Context())
+		time.Sleep(time.Second)
+		b.expect("")
+
 		// Without autoreload a change is only told, until somebody asks.
 		quiet := strings.Replace(oneReal, "autoreload=yes\n", "", 1)
 		b.write(quiet)
+		b.server.Reload(t.Context())
 		time.Sleep(3 * time.Second)
 		b.expect("tcp:10.0.0.1:80 10.0.0.2:80*3")
 		b.write(quiet + "    real=10.0.0.3:80 gate\n")
@@ -67,7 +79,7 @@ func TestAutoreload(t *testing.T) {
 		b.server.Reload(t.Context())
 		time.Sleep(time.Second)
 		b.expect("tcp:10.0.0.1:80 10.0.0.2:80*3 10.0.0.3:80*1")
-		if b.logged("Reloading Linux Director Daemon config on signal") != 1 {
+		if b.logged("Reloading Linux Director Daemon config on signal") != 3 {
 			t.Errorf("log:\n%s", b.out)
 		}
 		b.stop()
