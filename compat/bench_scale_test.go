@@ -32,12 +32,10 @@ const scaleHow = "1,000 virtual services of 3 real servers on 100 hosts, checkty
 // host in a hundred swallows packets.
 func TestBenchScale(t *testing.T) {
 	lab.NeedRoot(t)
-	for range scaleRuns {
+	for range *benchRuns {
 		benchScale(t)
 	}
 }
-
-var scaleRuns = benchRuns
 
 func benchScale(t *testing.T) {
 	n, err := lab.New(t.Context(), lab.Options{})
@@ -167,14 +165,14 @@ func (f *scaleFarm) record() {
 	f.seen, f.since = map[netip.AddrPort][]time.Time{}, time.Now()
 }
 
-type lateness struct {
+type lateChecks struct {
 	p99, most float64 // ms
 	checks    int
 }
 
 // lateness compares each server's checks with a grid of seconds that none of them is before. A
 // check that never came is a second late.
-func (f *scaleFarm) lateness(span time.Duration) lateness {
+func (f *scaleFarm) lateness(span time.Duration) lateChecks {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	var late []time.Duration
@@ -203,7 +201,7 @@ func (f *scaleFarm) lateness(span time.Duration) lateness {
 	}
 	slices.Sort(late)
 	ms := func(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
-	return lateness{ms(late[len(late)*99/100]), ms(late[len(late)-1]), checks}
+	return lateChecks{ms(late[len(late)*99/100]), ms(late[len(late)-1]), checks}
 }
 
 // scaleDirector is a host with ldirectord on it.
