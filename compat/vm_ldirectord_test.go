@@ -121,9 +121,9 @@ type ldirectordPair struct {
 	ctx    context.Context
 	kernel bool
 	names  []string
-	sides [2]*side2
-	farm  *sideFarm
-	seen  map[string]map[string]bool // by configuration, the tables of its services
+	sides  [2]*side2
+	farm   *sideFarm
+	seen   map[string]map[string]bool // by configuration, the tables of its services
 }
 
 // side2 is a director of the pair.

@@ -54,7 +54,7 @@ type randomDay struct {
 	*world
 	rt       *rapid.T
 	config   *ldirectordcf.Config
-	answered map[string]bool // servers that have answered a check
+	answered map[string]bool          // servers that have answered a check
 	drained  map[director.Server]bool // those of the world as a set
 }
 
