@@ -179,7 +179,7 @@ func TestMailRefused(t *testing.T) {
 	}
 	p.refuses = "@"
 	log = sent(t, port, "", testLetter(nil))
-	if len(p.messages) != 0 || strings.Count(log, "550") != 2 {
+	if len(p.messages) != 0 || strings.Count(log, ": 550 ") != 2 {
 		t.Errorf("log: %s", log)
 	}
 }
