@@ -12,7 +12,7 @@ const module = "github.com/systole-ha/systole/"
 // not here fails the test, so that each new one is placed on purpose.
 var floors = [][]string{
 	0:  {"diag", "api/frame"},
-	1:  {"getopt", "hamsg", "ipvs", "netif", "halog", "agent", "lab", "layout", "manual", "perlre"},
+	1:  {"getopt", "hamsg", "ipvs", "netif", "halog", "agent", "lab", "layout", "manual", "perlre", "realtime"},
 	2:  {"hbauth"},
 	3:  {"config/hacf", "config/authkeys", "config/haresources", "config/ldirectordcf", "config/systolecf", "cluster/ipfail", "cluster/seqtrack", "cluster/liveness", "cluster/takeover"},
 	4:  {"cluster", "director", "config/hadir", "config/view"},
@@ -43,6 +43,7 @@ var importers = map[string][]string{
 	"github.com/mdlayher/packet":        {"announce", "lab"},
 	"github.com/mdlayher/ndp":           {"announce"},
 	"github.com/urfave/cli/v2":          {"applet"},
+	"github.com/coreos/go-systemd/v22":  {"daemon"},
 	"github.com/cpuguy83/go-md2man/v2":  {"manual"},
 	"github.com/sirupsen/logrus":        {"halog"},
 	"github.com/dlclark/regexp2/v2":     {"perlre"},

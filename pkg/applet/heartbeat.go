@@ -11,7 +11,6 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -64,6 +63,7 @@ const readyFD = 3
 type launch struct {
 	Debug     int
 	Unmanaged bool
+	Ordinary  bool // -l: no realtime priority
 	Restarted bool
 	Held      string
 	Ready     bool   // readyFD is open
@@ -111,7 +111,7 @@ func heartbeat(env Env, args []string) int {
 		fmt.Fprintln(env.Stderr, "ERROR: heartbeat is not running.")
 		return exitConfig
 	}
-	l := launch{Debug: r.Count("d"), Unmanaged: r.Has("M"), Path: programPath(env)}
+	l := launch{Debug: r.Count("d"), Unmanaged: r.Has("M"), Ordinary: r.Has("l"), Path: programPath(env)}
 	return heartbeatStart(env, paths, l, r)
 }
 
@@ -220,7 +220,7 @@ func heartbeatStart(env Env, paths daemon.Paths, l launch, r getopt.Result) int 
 		}
 		return heartbeatDaemon(env, string(text))
 	}
-	return detach(log, paths, l)
+	return detach(log, daemon.WorkDir(paths, files.HA.CoreRoot), l)
 }
 
 // refuse says that the configuration is not taken, and gives the exit code.
@@ -248,7 +248,7 @@ func refuse(log *halog.Logger, problems diag.List, reread bool, pid int) int {
 func announceStart(log *halog.Logger, files *daemon.Files) {
 	pattern, err1 := os.ReadFile("/proc/sys/kernel/core_pattern")
 	pid, err2 := os.ReadFile("/proc/sys/kernel/core_uses_pid")
-	if err1 == nil && err2 == nil && !strings.Contains(string(pattern), "%p") && !strings.Contains(string(pattern), "%t") && strings.TrimSpace(string(pid)) == "0" {
+	if files.HA.CoreDumps && err1 == nil && err2 == nil && !strings.Contains(string(pattern), "%p") && !strings.Contains(string(pattern), "%t") && strings.TrimSpace(string(pid)) == "0" {
 		log.Log(halog.Warn, "Core dumps could be lost if multiple dumps occur.")
 		log.Log(halog.Warn, "Consider setting non-default value in /proc/sys/kernel/core_pattern (or equivalent) for maximum supportability")
 		log.Log(halog.Warn, "Consider setting /proc/sys/kernel/core_uses_pid (or equivalent) to 1 for maximum supportability")
@@ -261,7 +261,7 @@ func announceStart(log *halog.Logger, files *daemon.Files) {
 
 // detach starts the daemon as a process of its own and waits until it is up: unlike the original's,
 // a start that fails in the daemon is a failed start here.
-func detach(log *halog.Logger, paths daemon.Paths, l launch) int {
+func detach(log *halog.Logger, dir string, l launch) int {
 	l.Ready = true
 	text, err := json.Marshal(l)
 	if err != nil {
@@ -278,7 +278,7 @@ func detach(log *halog.Logger, paths daemon.Paths, l launch) int {
 		Path:        l.Path,
 		Args:        []string{daemonTitle},
 		Env:         append(os.Environ(), daemonEnv+"="+string(text)),
-		Dir:         daemon.WorkDir(paths),
+		Dir:         dir,
 		ExtraFiles:  []*os.File{w},
 		SysProcAttr: &syscall.SysProcAttr{Setsid: true},
 	}
@@ -313,6 +313,9 @@ func heartbeatDaemon(env Env, text string) int {
 	unix.Umask(0o022)
 	paths := daemon.DefaultPaths()
 	files, problems := daemon.Load(paths)
+	if err := os.Chdir(daemon.WorkDir(paths, files.HA.CoreRoot)); err != nil {
+		fmt.Fprintf(env.Stderr, "heartbeat: %v\n", err)
+	}
 	cfg := files.LogConfig()
 	cfg.DebugLevel = max(cfg.DebugLevel, l.Debug)
 	log := halog.New(cfg)
@@ -331,6 +334,7 @@ func heartbeatDaemon(env Env, text string) int {
 		Files:     files,
 		Log:       log,
 		Unmanaged: l.Unmanaged,
+		Realtime:  !l.Ordinary,
 		Restarted: l.Restarted,
 		Held:      held,
 		Services:  services(env, files),
@@ -356,7 +360,7 @@ func heartbeatDaemon(env Env, text string) int {
 // restart puts a new daemon in this one's place, in the same process, after the silence that
 // tells peers that this node is gone, or at once with the resources in hand.
 func restart(l launch, out daemon.Outcome) int {
-	time.Sleep(out.Wait)
+	daemon.Silence(out.Wait)
 	l.Ready, l.Restarted, l.Held = false, out.Quick, ""
 	if out.Quick {
 		l.Held = out.Held.String()

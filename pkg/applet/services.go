@@ -30,7 +30,7 @@ func builtin(ipvsadm, ldirectord, sync, addresses agent.Agent) map[string]agent.
 func services(env Env, files *daemon.Files) func(*halog.Log) *daemon.Services {
 	return func(log *halog.Log) *daemon.Services {
 		s := &daemon.Services{
-			Script: script.New(script.Options{Output: log.OpenDebug, Dir: daemon.WorkDir(daemon.DefaultPaths())}),
+			Script: script.New(script.Options{Output: log.OpenDebug, Dir: daemon.WorkDir(daemon.DefaultPaths(), files.HA.CoreRoot)}),
 		}
 		kind := env.Getenv(ipvsEnv)
 		if kind == "" {

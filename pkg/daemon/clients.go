@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"os/user"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -18,6 +19,7 @@ import (
 
 	"github.com/systole-ha/systole/pkg/cluster"
 	"github.com/systole-ha/systole/pkg/halog"
+	"github.com/systole-ha/systole/pkg/realtime"
 )
 
 // Client is one respawn (or failfast) directive.
@@ -117,7 +119,7 @@ func (c *clients) launch(now time.Time, cl *client) {
 // exec runs a client's program.
 func (c *clients) exec(now time.Time, cl *client, uid, gid int) {
 	cmd := exec.Command("/bin/sh", "-c", "exec "+cl.Command)
-	cmd.Env = append(os.Environ(), c.env...)
+	cmd.Env = append(slices.DeleteFunc(os.Environ(), forManager), c.env...)
 	cmd.Dir = c.dir
 	cmd.SysProcAttr = &syscall.SysProcAttr{
 		Setpgid:    true,
@@ -133,6 +135,7 @@ func (c *clients) exec(now time.Time, cl *client, uid, gid int) {
 		return
 	}
 	cl.pid = cmd.Process.Pid
+	realtime.Release(cl.pid)
 	c.log.ChildOf(cl.pid).Logf(halog.Info, "Starting %q as uid %d  gid %d (pid %d)", cl.Command, uid, gid, cl.pid)
 	c.wg.Add(1)
 	go c.watch(cl, cmd)
@@ -142,6 +145,11 @@ func (c *clients) exec(now time.Time, cl *client, uid, gid int) {
 func strerror(err error) string {
 	text := err.Error()
 	return strings.ToUpper(text[:1]) + text[1:]
+}
+
+// forManager knows variables by which systemd speaks to the daemon alone.
+func forManager(kv string) bool {
+	return strings.HasPrefix(kv, "NOTIFY_SOCKET=") || strings.HasPrefix(kv, "WATCHDOG_") || strings.HasPrefix(kv, "LISTEN_")
 }
 
 // watch waits for a client's end and tells the loop.

@@ -19,6 +19,7 @@ import (
 	"github.com/systole-ha/systole/pkg/halog"
 	"github.com/systole-ha/systole/pkg/hamsg"
 	"github.com/systole-ha/systole/pkg/media"
+	"github.com/systole-ha/systole/pkg/realtime"
 	"github.com/systole-ha/systole/pkg/resource"
 )
 
@@ -31,6 +32,8 @@ type Options struct {
 	Files     *Files // as Load read them, without errors
 	Log       *halog.Log
 	Unmanaged bool // -M: resources are somebody else's business
+	// Realtime has the process run as ha.cf's realtime says; without it (-l) at ordinary priority.
+	Realtime bool
 	// Restarted and Held continue a run that ended with Outcome.Quick.
 	Restarted bool
 	Held      cluster.Hold
@@ -84,15 +87,25 @@ func Run(ctx context.Context, o Options) (Outcome, error) {
 	for _, p := range o.Files.HA.Pending {
 		core.Logf(halog.Warn, "%s", p)
 	}
+	setCores(o.Files.HA.CoreDumps, core)
 	d := &service{Options: o, core: core, ctx: ctx, cancel: cancel}
 	if err := d.prepare(); err != nil {
 		core.Logf(halog.Error, "%v", err)
 		return Outcome{Code: 1}, err
 	}
+	d.loop.pulse = newPulse(o.Files.HA.Watchdog, o.Files.HA.Deadtime, core)
+	defer d.loop.pulse.disarm()
+	d.realtime()
 	if o.Ready != nil {
 		o.Ready()
 	}
+	Tell("READY=1")
 	exit := d.run()
+	if exit.Restart {
+		Tell("RELOADING=1")
+	} else {
+		Tell("STOPPING=1")
+	}
 	return Outcome{Code: exit.Code, Restart: exit.Restart, Wait: exit.Wait, Quick: exit.Quick, Held: exit.Held}, nil
 }
 
@@ -149,6 +162,18 @@ func (d *service) prepare() error {
 	return nil
 }
 
+// realtime makes the process what a heartbeat is to be, or says that it does not.
+func (d *service) realtime() {
+	ha := d.Files.HA
+	if !d.Realtime || !ha.Realtime {
+		d.core.Logf(halog.Info, "Request to set pid %d to realtime ignored.", os.Getpid())
+		return
+	}
+	o := realtime.Options{Priority: ha.RTPrio, Reserve: ha.MemReserve, Spare: true}
+	realtime.Enter(o, func(p realtime.Problem) { logWire(d.core, halog.Error, p.Level+": "+p.Text) })
+	d.start(func() { realtime.Keep(d.ctx, o) })
+}
+
 // generation is the number that tells this run from others.
 func (d *service) generation() (uint64, error) {
 	if d.Files.HA.GenMethod == "time" {
@@ -199,7 +224,7 @@ func (d *service) clients(env []string, cfg cluster.Config) *clients {
 	c := &clients{
 		log:  d.core,
 		env:  env,
-		dir:  WorkDir(d.Paths),
+		dir:  WorkDir(d.Paths, d.Files.HA.CoreRoot),
 		done: func() { l.pending = append(l.pending, cluster.ClientsStopped{}) },
 		reboot: func() {
 			d.Log.Flush(flushLimit)

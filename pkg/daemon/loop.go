@@ -26,6 +26,7 @@ type loop struct {
 	clients *clients
 	api     *clientAPI
 	deleted *deletedFile
+	pulse   *pulse
 	exit    *cluster.Exit
 	busy    bool // the engine is at work, or what it wants is being carried out
 	// pending are inputs that arose while actions were carried out: the engine gets them when it
@@ -75,6 +76,9 @@ func (l *loop) run(ctx context.Context) {
 			l.api.step(broker.Tick{})
 			continue
 		}
+		if at, ok := l.pulse.deadline(); ok && !now.Before(at) {
+			l.pulse.beat(now)
+		}
 		timer.Reset(l.wait(now))
 		select {
 		case in := <-l.queue:
@@ -100,6 +104,9 @@ func (l *loop) wait(now time.Time) time.Duration {
 		d = min(d, at.Sub(now))
 	}
 	if at, ok := l.api.deadline(); ok {
+		d = min(d, at.Sub(now))
+	}
+	if at, ok := l.pulse.deadline(); ok {
 		d = min(d, at.Sub(now))
 	}
 	return max(d, 0)

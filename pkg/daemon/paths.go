@@ -39,9 +39,12 @@ func PathsUnder(root string) Paths {
 }
 
 // WorkDir is where the daemon and its children run: root's directory for core dumps, made if need
-// be, or / where that cannot be.
-func WorkDir(p Paths) string {
-	dir := filepath.Join(p.VarLib, "cores/root")
+// be, or / where that cannot be. coreRoot is ha.cf's coreroot; "" is the usual place.
+func WorkDir(p Paths, coreRoot string) string {
+	if coreRoot == "" {
+		coreRoot = filepath.Join(p.VarLib, "cores")
+	}
+	dir := filepath.Join(coreRoot, "root")
 	if os.MkdirAll(dir, 0o700) != nil || unix.Access(dir, unix.X_OK) != nil {
 		return "/"
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"runtime/debug"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -242,6 +243,9 @@ func message(fields ...field) []byte {
 	return append(b, "<<<\n"...)
 }
 
+// managers are variables by which a service manager speaks to the daemon alone.
+var managers = []string{"NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "MAINPID"}
+
 // environ is the environment of a child: ours, what the daemon adds, what the call adds, and what
 // ResourceManager and the shell functions set.
 func (m *Manager) environ(call []string) []string {
@@ -259,7 +263,7 @@ func (m *Manager) environ(call []string) []string {
 	}
 	for _, list := range [][]string{os.Environ(), m.o.Env, call} {
 		for _, kv := range list {
-			if name, _, _ := strings.Cut(kv, "="); name != "LANG" && name != "LANGUAGE" {
+			if name, _, _ := strings.Cut(kv, "="); name != "LANG" && name != "LANGUAGE" && !slices.Contains(managers, name) {
 				set(kv)
 			}
 		}

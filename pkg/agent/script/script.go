@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/systole-ha/systole/pkg/agent"
+	"github.com/systole-ha/systole/pkg/realtime"
 )
 
 // Options is how children are run. The zero value is right but for the output.
@@ -104,6 +105,7 @@ func (a *Agent) exec(ctx context.Context, c agent.Call, argv []string) (agent.Re
 		}
 		return agent.Result{Code: code}, err
 	}
+	realtime.Release(cmd.Process.Pid)
 	err = a.wait(ctx, cmd)
 	r := agent.Result{Output: text.b.String(), Code: notExecutable}
 	if cmd.ProcessState == nil {

@@ -241,10 +241,10 @@ ha.cf:8:6: node: this machine is "hba", which is no node (want this machine's na
 
 // Pending is told once a directive, and only of values that would have an effect.
 func TestPending(t *testing.T) {
-	c := parse(t, "realtime no\nrtprio 2\nrtprio 3\nuse_logd no\nuuidfrom file\nserial /dev/ttyS0 /dev/ttyS1\nrealtime yes\n")
+	c := parse(t, "traditional_compression no\ncompression_threshold 2\ncompression_threshold 3\nuse_logd no\nuuidfrom file\nserial /dev/ttyS0 /dev/ttyS1\ntraditional_compression yes\n")
 	want := []string{
-		"ha.cf:9:8: warning: rtprio: not yet in effect: the daemon runs at ordinary priority, its memory is not locked",
-		"ha.cf:14:10: warning: realtime: not yet in effect: the daemon runs at ordinary priority, its memory is not locked",
+		"ha.cf:9:23: warning: compression_threshold: not yet in effect: " + uncompressed,
+		"ha.cf:14:25: warning: traditional_compression: not yet in effect: " + uncompressed,
 	}
 	var got []string
 	for _, p := range c.Pending {

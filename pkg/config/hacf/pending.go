@@ -3,10 +3,8 @@ package hacf
 // The reasons that several rows of pending share.
 const (
 	uncompressed = "messages are sent uncompressed (compressed ones are understood)"
-	ordinary     = "the daemon runs at ordinary priority, its memory is not locked"
 	noLogd       = "lines go to the files and to syslog directly"
 	noReset      = "a dead node is not reset before its resources are taken"
-	noCores      = "core dumps are left to the system"
 )
 
 // pending is every directive that is understood and kept in the Config but does nothing yet, with
@@ -17,18 +15,12 @@ var pending = map[string]string{
 	"compression":                uncompressed,
 	"compression_threshold":      uncompressed,
 	"conn_logd_time":             noLogd,
-	"coredumps":                  noCores,
-	"coreroot":                   noCores,
-	"memreserve":                 ordinary,
-	"realtime=on":                ordinary,
-	"rtprio":                     ordinary,
 	"stonith":                    noReset,
 	"stonith_host":               noReset,
 	"traditional_compression=on": uncompressed,
 	"use_apphbd=on":              "the daemon does not register with apphbd",
 	"use_logd=on":                noLogd,
 	"uuidfrom=nodename":          "the node's UUID comes from the file",
-	"watchdog":                   "the watchdog device is left alone",
 }
 
 // pend notes once that a directive, or this value of it, has no effect yet.
