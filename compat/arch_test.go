@@ -20,7 +20,7 @@ var floors = [][]string{
 	6:  {"ldirectord", "api", "ipvs/userspace"},
 	7:  {"agent/ipaddr", "agent/ipvsadm", "agent/ldirectord", "agent/script", "agent/syncdaemon", "resource"},
 	8:  {"daemon"},
-	9:  {"demo"},
+	9:  {"demo", "adopt"},
 	10: {"applet"},
 }
 

@@ -7,6 +7,7 @@ func programs() []program {
 		checkProgram,
 		showProgram,
 		installProgram,
+		adoptProgram,
 		helpProgram,
 		heartbeatProgram,
 		ldirectordProgram,

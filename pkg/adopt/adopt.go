@@ -1,0 +1,179 @@
+package adopt
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/systole-ha/systole/pkg/layout"
+)
+
+// Options are what is to be adopted.
+type Options struct {
+	Self     string   // our program's file
+	Programs []string // its names
+	Node     string   // this node, and the others of ha.cf
+	Peers    []string
+	Homes    []string // the node of each group of haresources
+	Initdead time.Duration
+	Standby  bool // move resources away first, if any are here
+	DryRun   bool // say what would be done
+	Out      io.Writer
+}
+
+func (o Options) say(format string, args ...any) { fmt.Fprintf(o.Out, format+"\n", args...) }
+
+// originals is the layout of the originals that are installed here.
+func originals() (layout.Layout, error) {
+	for _, l := range []layout.Layout{layout.Debian, layout.RHEL} {
+		if _, err := os.Lstat(filepath.Join(l.HABin, "heartbeat")); err == nil {
+			l.HABins = nil
+			return l, nil
+		}
+	}
+	old := layout.Debian
+	old.HABin = "/usr/lib/heartbeat" // Debian until 7, and RHEL of 32 bits
+	if _, err := os.Lstat(filepath.Join(old.HABin, "heartbeat")); err == nil {
+		return old, nil
+	}
+	return layout.Layout{}, errors.New("no heartbeat here (looked for /usr/libexec/heartbeat/heartbeat, /usr/lib64/heartbeat/heartbeat, /usr/lib/heartbeat/heartbeat)")
+}
+
+func (o Options) node(l layout.Layout) node {
+	return node{haBin: l.HABin, self: o.Node, peers: o.Peers, homes: o.Homes}
+}
+
+// Adopt replaces the originals' programs and, if their heartbeat runs, restarts it as ours. When ours does not come up,
+// the originals are put back and started.
+func Adopt(ctx context.Context, o Options) error {
+	if _, err := readRecord(); err == nil {
+		return ErrAdopted
+	}
+	l, err := originals()
+	if err != nil {
+		return err
+	}
+	r, err := plan(l, o.Programs)
+	if err != nil {
+		return err
+	}
+	o.say("Programs of the originals that are set aside, each as NAME%s:", aside)
+	for _, p := range r.Programs {
+		how := "renamed"
+		if p.Diverted {
+			how = "dpkg-divert"
+		}
+		o.say("  %s (%s)", p.Path, how)
+	}
+	o.say("Added: %s, and links to it in their places; %s. Nothing else is changed.", layout.Home, recordFile)
+	n := o.node(l)
+	running := n.running(ctx)
+	if !running {
+		o.say("heartbeat does not run here: nothing has to be restarted.")
+	}
+	if o.DryRun {
+		if !running {
+			return nil
+		}
+		groups, err := n.holds(ctx)
+		peer := n.activePeer(ctx)
+		switch {
+		case err != nil:
+			o.say("Not now: %v.", err)
+		case peer == "":
+			o.say("Not now: no other node is active, so that a restart here would be an outage.")
+		case len(groups) > 0:
+			o.say("This node has %d of %d resource groups: with --standby they are moved to %s first; without it nothing is done.", len(groups), len(o.Homes), peer)
+		default:
+			o.say("heartbeat is restarted here; the resources are on %s and stay there.", peer)
+		}
+		return nil
+	}
+	if running {
+		if err := n.safe(ctx, o.Standby, o.say); err != nil {
+			return err
+		}
+		o.say("Stopping the original...")
+		if err := service("stop"); err != nil {
+			return err
+		}
+	}
+	if err := r.place(o.Self); err != nil {
+		return errors.Join(err, restart(running))
+	}
+	if !running {
+		return nil
+	}
+	if err := o.up(ctx, n, "systole"); err != nil {
+		o.say("It does not come up: putting the originals back.")
+		_ = service("stop") // whatever of it runs
+		return errors.Join(err, r.restore(), restart(true))
+	}
+	return nil
+}
+
+// Undo puts the originals back and, if heartbeat runs, restarts it as theirs.
+func Undo(ctx context.Context, o Options) error {
+	r, err := readRecord()
+	if err != nil {
+		return err
+	}
+	l, err := originals()
+	if err != nil {
+		return err
+	}
+	n := o.node(l)
+	running := n.running(ctx)
+	if o.DryRun {
+		for _, p := range r.Programs {
+			o.say("  %s comes back to %s", p.Aside, p.Path)
+		}
+		return nil
+	}
+	if running {
+		if err := n.safe(ctx, o.Standby, o.say); err != nil {
+			return err
+		}
+		o.say("Stopping systole...")
+		if err := service("stop"); err != nil {
+			return err
+		}
+	}
+	if err := r.restore(); err != nil {
+		return fmt.Errorf("put the originals back: %w", err)
+	}
+	o.say("The originals' programs are back in their places.")
+	if !running {
+		return nil
+	}
+	return o.up(ctx, n, "the original")
+}
+
+func restart(wanted bool) error {
+	if !wanted {
+		return nil
+	}
+	return service("start")
+}
+
+// up starts heartbeat and waits until it takes its part again.
+func (o Options) up(ctx context.Context, n node, whose string) error {
+	o.say("Starting %s...", whose)
+	if err := service("start"); err != nil {
+		return err
+	}
+	begin := time.Now()
+	if _, err := n.settle(ctx, o.Initdead+time.Minute); err != nil {
+		return fmt.Errorf("%s has started, but: %w", whose, err)
+	}
+	peer := n.activePeer(ctx)
+	if peer == "" {
+		return fmt.Errorf("%s runs, but sees no other node active", whose)
+	}
+	o.say("%s runs, and is one with %s again (%.1f s).", whose, peer, time.Since(begin).Seconds())
+	return nil
+}
