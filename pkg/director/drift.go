@@ -35,6 +35,9 @@ func (d *Director) repair(v *virtual) {
 		d.settle(v)
 		return
 	}
+	if v.config.LeaveEdits {
+		return
+	}
 	found := d.drift(v)
 	if len(found) == 0 {
 		v.driftRuns = 0

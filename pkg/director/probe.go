@@ -12,7 +12,7 @@ import (
 // identity, and here also everything else that a check depends on.
 type probeKey struct {
 	id                                             string
-	interval, timeout, connectTimeout              time.Duration
+	interval, jitter, timeout, connectTimeout      time.Duration
 	every, count                                   int
 	url, method, login, password, database, secret string
 }
@@ -22,6 +22,7 @@ type probe struct {
 	key      probeKey
 	members  []*member
 	failures int       // in a row
+	rises    int       // good checks in a row
 	recent   []Failure // the last ones, the latest last
 	left     int       // connects until the next negotiate of checktype=N; 0 or less: negotiate
 	connect  bool      // the check under way is a connect of checktype=N
@@ -141,15 +142,30 @@ func (s *schedule) answered(id uint64, now time.Duration) *probe {
 }
 
 // next is the first of the probe's times after now. They are an interval apart, whatever the
-// checks take; times that pass while a check is under way are left out.
+// checks take, but for the jitter; times that pass while a check is under way are left out.
 func (p *probe) next(now time.Duration) time.Duration {
-	n := (now - p.phase) / p.key.interval
-	at := p.phase + n*p.key.interval
-	for at <= now {
-		at += p.key.interval
+	n := max(now-p.phase, 0) / p.key.interval
+	for ; ; n++ {
+		if at := p.phase + n*p.key.interval + p.late(n); at > now {
+			return at
+		}
 	}
-	return at
 }
+
+// late is the jitter of the probe's n-th time: anything up to key.jitter, always the same for the
+// same probe and n.
+func (p *probe) late(n time.Duration) time.Duration {
+	if p.key.jitter <= 0 {
+		return 0
+	}
+	x := uint64(n)*golden + uint64(p.phase)
+	x = (x ^ x>>30) * 0xBF58476D1CE4E5B9 // the finalizer of splitmix64
+	x = (x ^ x>>27) * 0x94D049BB133111EB
+	return time.Duration((x ^ x>>31) % uint64(p.key.jitter))
+}
+
+// golden is 2^64 over the golden ratio: its multiples are spread evenly.
+const golden = 0x9E3779B97F4A7C15
 
 // mark begins a new configuration: what is not joined until sweep goes.
 func (s *schedule) mark() {
@@ -164,7 +180,7 @@ func (s *schedule) mark() {
 func (s *schedule) join(m *member) {
 	c := m.v.config
 	key := probeKey{
-		id: m.real.ID, interval: c.CheckInterval, timeout: c.Timeout(), connectTimeout: c.CheckTimeout,
+		id: m.real.ID, interval: c.CheckInterval, jitter: c.Jitter, timeout: c.Timeout(), connectTimeout: c.CheckTimeout,
 		every: c.Every, count: c.CheckCount,
 		url: m.real.URL, method: c.HTTPMethod, login: c.Login, password: c.Password, database: c.Database, secret: c.Secret,
 	}
@@ -188,9 +204,8 @@ func (s *schedule) join(m *member) {
 // phase spreads probes evenly over their interval, however many there will be: multiples of
 // the golden ratio.
 func (s *schedule) phase(interval time.Duration) time.Duration {
-	const ratio = 0x9E3779B97F4A7C15 // 2^64 / golden ratio
 	s.phases++
-	part := s.phases * ratio >> 32
+	part := s.phases * golden >> 32
 	return time.Duration(float64(interval) * float64(part) / (1 << 32))
 }
 

@@ -35,8 +35,11 @@ func (d *Director) succeeded(p *probe) {
 		d.say("Resetting soft failure count: %s (%s)", p.members[0].name, p.members[0].v.id)
 		p.failures = 0
 	}
+	p.rises++
 	for _, m := range p.members {
-		if m.health != Up {
+		if m.health == Down && p.rises < m.v.config.RiseCount {
+			d.say("Real server %s (%s) answers again: success %d/%d", m.name, m.v.id, p.rises, m.v.config.RiseCount)
+		} else if m.health != Up {
 			d.setHealth(m, Up)
 			d.restore(m)
 			d.balance(m.v)
@@ -45,6 +48,7 @@ func (d *Director) succeeded(p *probe) {
 }
 
 func (d *Director) failed(p *probe, in Checked) {
+	p.rises = 0
 	p.note(Failure{At: d.epoch.Add(d.now), Reason: in.Reason, Trace: in.Trace})
 	if !p.watched() {
 		return
@@ -83,7 +87,7 @@ func (d *Director) maintain(p *probe, in Checked) {
 		d.sayReason(p, reason)
 	}
 	p.failures++
-	p.left = 0
+	p.rises, p.left = 0, 0
 	for _, m := range p.members {
 		d.monitorLine(m, false, "Server in maintenance")
 		if m.health == Down {

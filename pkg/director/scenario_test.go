@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -21,7 +22,8 @@ import (
 // TestScenarios plays the stories in testdata: a director on a model table, with real servers
 // whose answers are scripted, on a clock of its own. The commands:
 //
-//	config             the input is a ldirectord.cf; the first one starts, another one reloads
+//	config             the input is a ldirectord.cf; the first one starts, another one reloads.
+//	                   rise=N, jitter=D and leave are of all its services
 //	servers            A:P=up|down|hang|slow|maintenance ...; those not named are down. In the input,
 //	                   one a line, A:P=down REASON
 //	ipvsadm            the input is ipvsadm commands of somebody else
@@ -107,6 +109,7 @@ func (w *world) command(t *testing.T, c *datadriven.TestData) string {
 		if err := problems.Err(); err != nil {
 			return err.Error()
 		}
+		wish(t, c, config)
 		w.step(director.ConfigRead{Config: config, Drained: w.drained})
 	case "servers":
 		w.setServers(c)
@@ -157,6 +160,26 @@ func (w *world) command(t *testing.T, c *datadriven.TestData) string {
 		w.out.WriteString(w.rulesText())
 	}
 	return w.out.String()
+}
+
+// wish sets what ldirectord.cf has no words for.
+func wish(t *testing.T, c *datadriven.TestData, config *ldirectordcf.Config) {
+	for i := range config.Virtuals {
+		v := &config.Virtuals[i]
+		v.LeaveEdits = c.HasArg("leave")
+		for _, a := range c.CmdArgs {
+			var err error
+			switch a.Key {
+			case "rise":
+				v.RiseCount, err = strconv.Atoi(a.Vals[0])
+			case "jitter":
+				v.Jitter, err = time.ParseDuration(a.Vals[0])
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
 }
 
 func (w *world) setServers(c *datadriven.TestData) {

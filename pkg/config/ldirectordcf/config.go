@@ -151,6 +151,11 @@ type Virtual struct {
 	ServiceName string
 	Comment     string
 	Email       Email
+
+	// What ldirectord.cf has no words for; Parse leaves all of it as the original has it.
+	RiseCount  int           // good checks in a row until a server that was down is put back; 0 is 1
+	Jitter     time.Duration // checks are up to so much later than their time, by chance; less than CheckInterval
+	LeaveEdits bool          // what somebody else changes in the table stays, as with the original
 }
 
 // Real is one real server of a section.
