@@ -55,7 +55,7 @@ func TestSideConfigurations(t *testing.T) {
 // TestVMLdirectord gives the original and ours the same configurations, over a kernel's IPVS each,
 // and has the same real servers die and return: the two tables are the same after each event.
 func TestSoakVMLdirectord(t *testing.T) {
-	if !lab.InVM(t, lab.WithSystole(t), func(s *lab.Spec) { s.Limit, s.Memory = 10*time.Minute, 3072 }) {
+	if !lab.InVM(t, lab.WithSystole(t), func(s *lab.Spec) { s.Limit, s.Memory = 15*time.Minute, 3072 }) {
 		return
 	}
 	lab.NeedPrograms(t, "/usr/sbin/ldirectord", "/usr/sbin/ipvsadm")
@@ -106,6 +106,9 @@ func (p *ldirectordPair) play() {
 	web[12].stop()
 	p.settle("a death after the reload", 4*time.Second)
 	p.sameFallbacks()
+	if p.mails < 4 {
+		p.t.Errorf("only %d mails were compared", p.mails)
+	}
 	p.stop()
 	p.settle("both are stopped", time.Second)
 	for name, seen := range p.seen {
@@ -123,6 +126,7 @@ type ldirectordPair struct {
 	names  []string
 	sides  [2]*side2
 	farm   *sideFarm
+	mails  int                        // that were compared
 	seen   map[string]map[string]bool // by configuration, the tables of its services
 }
 
@@ -393,10 +397,30 @@ func (p *ldirectordPair) sameLines(when string) {
 		s.logged = len(text)
 		slices.Sort(said[i])
 	}
-	if when != "all servers are up" && when != "other files" && !slices.Equal(said[0], said[1]) {
+	if when == "all servers are up" || when == "other files" {
+		p.sameMails("")
+		return
+	}
+	if !slices.Equal(said[0], said[1]) {
 		p.t.Errorf("%s: other lines in the log\n--- ours\n%s--- original\n%s", when, strings.Join(except(said[0], said[1]), ""),
 			strings.Join(except(said[1], said[0]), ""))
 	}
+	p.sameMails(when)
+}
+
+// sameMails compares the mails that were sent since the last time, if when says so.
+func (p *ldirectordPair) sameMails(when string) {
+	p.t.Helper()
+	var sent [2][]string
+	for i := range p.sides {
+		sent[i] = p.farm.take(netip.AddrFrom4([4]byte{10, 9, 0, byte(i + 1)}))
+		slices.Sort(sent[i])
+	}
+	if when != "" && !slices.Equal(sent[0], sent[1]) {
+		p.t.Errorf("%s: other mails\n--- ours\n%s--- original\n%s", when, strings.Join(except(sent[0], sent[1]), "\n"),
+			strings.Join(except(sent[1], sent[0]), "\n"))
+	}
+	p.mails += len(sent[0])
 }
 
 // ofConfiguration tells whether a service is one of a configuration's: addresses and marks have its number.

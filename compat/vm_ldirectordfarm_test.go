@@ -17,13 +17,30 @@ import (
 type sideFarm struct {
 	*lab.Node
 	web map[int]*sideServer
+	post
+}
+
+// post is the mails that came, by whom they came from.
+type post struct {
+	mu    sync.Mutex
+	mails map[netip.Addr][]string
+}
+
+// take returns what came since the last time, and forgets it.
+func (p *post) take(from netip.Addr) []string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	mails := p.mails[from]
+	delete(p.mails, from)
+	return mails
 }
 
 // sideServer is the services of 10.9.0.N and fd09::N.
 type sideServer struct {
-	t    *testing.T
-	node *lab.Node
-	n    int
+	t     *testing.T
+	node  *lab.Node
+	n     int
+	ports map[int]func(*bufio.Reader, net.Conn)
 
 	mu        sync.Mutex
 	listeners []net.Listener
@@ -31,10 +48,12 @@ type sideServer struct {
 	hung      bool
 }
 
-// What the servers speak, by port.
-var sidePorts = map[int]func(*bufio.Reader, net.Conn){
-	80: webPage, 8080: webPage, 25: mailbox, 7: echoBack,
-	119: func(_ *bufio.Reader, c net.Conn) { fmt.Fprint(c, "200 news\r\n") },
+// ports is what the servers speak, by port.
+func (p *post) ports() map[int]func(*bufio.Reader, net.Conn) {
+	return map[int]func(*bufio.Reader, net.Conn){
+		80: webPage, 8080: webPage, 25: p.mailbox, 7: echoBack,
+		119: func(_ *bufio.Reader, c net.Conn) { fmt.Fprint(c, "200 news\r\n") },
+	}
 }
 
 func newSideFarm(t *testing.T, n *lab.Network) *sideFarm {
@@ -46,9 +65,9 @@ func newSideFarm(t *testing.T, n *lab.Network) *sideFarm {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f := &sideFarm{Node: node, web: map[int]*sideServer{}}
+	f := &sideFarm{Node: node, web: map[int]*sideServer{}, post: post{mails: map[netip.Addr][]string{}}}
 	for i := 11; i <= 14; i++ {
-		s := &sideServer{t: t, node: node, n: i, conns: map[net.Conn]bool{}}
+		s := &sideServer{t: t, node: node, n: i, ports: f.ports(), conns: map[net.Conn]bool{}}
 		f.web[i] = s
 		s.start()
 		t.Cleanup(s.stop)
@@ -61,7 +80,7 @@ func (s *sideServer) start() {
 	s.stop()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for port, speak := range sidePorts {
+	for port, speak := range s.ports {
 		for _, host := range []string{fmt.Sprintf("10.9.0.%d", s.n), fmt.Sprintf("fd09::%d", s.n)} {
 			l, err := s.node.Listen("tcp", net.JoinHostPort(host, fmt.Sprint(port)))
 			if err != nil {
@@ -147,10 +166,10 @@ func webPage(r *bufio.Reader, c net.Conn) {
 	}
 }
 
-// mailbox takes any mail.
-func mailbox(r *bufio.Reader, c net.Conn) {
+// mailbox takes any mail. What no two mails have in common it leaves out.
+func (p *post) mailbox(r *bufio.Reader, c net.Conn) {
 	fmt.Fprint(c, "220 mail.lab.example ESMTP\r\n")
-	data := false
+	data, text := false, ""
 	for {
 		line, err := r.ReadString('\n')
 		if err != nil {
@@ -158,8 +177,16 @@ func mailbox(r *bufio.Reader, c net.Conn) {
 		}
 		switch verb, _, _ := strings.Cut(strings.ToUpper(strings.TrimSpace(line)), " "); {
 		case data && verb != ".":
+			if !strings.HasPrefix(line, "Date:") && !strings.HasPrefix(line, "Message-ID:") && !strings.HasPrefix(line, "ldirectord host:") {
+				text += line
+			}
 		case data:
 			data = false
+			p.mu.Lock()
+			from := c.RemoteAddr().(*net.TCPAddr).AddrPort().Addr()
+			p.mails[from] = append(p.mails[from], text)
+			p.mu.Unlock()
+			text = ""
 			fmt.Fprint(c, "250 taken\r\n")
 		case verb == "DATA":
 			data = true
