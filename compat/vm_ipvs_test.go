@@ -105,6 +105,11 @@ func (s *side) run(name, stdin string, args ...string) result {
 	if !s.ours {
 		return s.exec("/usr/sbin/"+name, name, stdin, args...)
 	}
+	return s.inProcess(name, stdin, args...)
+}
+
+// inProcess runs a program of ours.
+func (s *side) inProcess(name, stdin string, args ...string) result {
 	var stdout, stderr bytes.Buffer
 	r := result{}
 	s.do(func() {

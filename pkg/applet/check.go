@@ -26,6 +26,7 @@ import (
 	"github.com/systole-ha/systole/pkg/ipvs"
 	"github.com/systole-ha/systole/pkg/ipvs/model"
 	"github.com/systole-ha/systole/pkg/ldirectord"
+	"github.com/systole-ha/systole/pkg/resource"
 )
 
 var checkProgram = program{
@@ -254,7 +255,7 @@ func (in *inspector) directory(dir string) {
 		}
 	}
 	in.directors(dir)
-	in.rules()
+	in.rules(dir)
 	for file, list := range in.problems {
 		if list.Err() != nil {
 			in.parsed.Flawed = append(in.parsed.Flawed, file)
@@ -329,28 +330,23 @@ func (in *inspector) resources(script string) []haresources.Resource {
 	return list
 }
 
-// rules reads the rules that the ipvsadm resource would load, if there is such a resource: where
-// they are, and what is none, is in spec/resource-manager.md, 6.6.
-func (in *inspector) rules() {
+// rules reads the rules that the ipvsadm resource would load, if there is such a resource.
+func (in *inspector) rules(dir string) {
 	if len(in.resources("ipvsadm")) == 0 {
 		return
 	}
-	files := []string{in.root + "/etc/sysconfig/ipvsadm", in.root + "/etc/ipvsadm.rules"}
-	at := slices.IndexFunc(files, exists)
-	if at < 0 {
+	script, _ := resource.FindProgram("ipvsadm", in.scriptDirs(dir)...)
+	name, why := ipvsadm.RuleFile(in.root, strings.TrimPrefix(script, in.root))
+	file := in.root + name
+	switch {
+	case !exists(file):
+		return // not loaded: the table begins empty
+	case why != "":
+		in.add(file, why)
 		return
 	}
-	file := files[at]
 	text, ok := in.text(file)
 	if !ok {
-		return
-	}
-	if settings := in.root + "/etc/default/ipvsadm"; exists(settings) && !autoLoad(settings) {
-		in.add(file, "not loaded: AUTO is not true in "+settings)
-		return
-	}
-	if isScript(text) {
-		in.add(file, "a script, not a rule set: nothing is loaded from it")
 		return
 	}
 	rules, problems := ipvs.ParseRules(file, text, ipvsadm.SystemNames(context.Background()))
@@ -378,30 +374,4 @@ func (in *inspector) rules() {
 		return places[key{service, dest}]
 	}}
 	in.add(file, count(len(rules), "rule"), problems...)
-}
-
-// isScript tells a shell script from a rule set by its first word.
-func isScript(text []byte) bool {
-	for line := range strings.Lines(string(text)) {
-		line = strings.TrimSpace(line)
-		if line != "" && line[0] != '#' {
-			return line[0] != '-' && !strings.HasPrefix(line, "ipvsadm ")
-		}
-	}
-	return false
-}
-
-// autoLoad tells whether Debian's settings of the ipvsadm service want the rules loaded.
-func autoLoad(settings string) bool {
-	text, err := os.ReadFile(settings)
-	if err != nil {
-		return false
-	}
-	auto := ""
-	for line := range strings.Lines(string(text)) {
-		if value, ok := strings.CutPrefix(strings.TrimSpace(line), "AUTO="); ok {
-			auto = strings.Trim(value, `"'`)
-		}
-	}
-	return auto == "true"
 }

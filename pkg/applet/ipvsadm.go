@@ -20,6 +20,9 @@ var ipvsadmProgram = program{
 	name:    "ipvsadm",
 	summary: "show and change the IPVS table",
 	run: func(env Env, args []string) int {
+		if isInitScript(env.Arg0) {
+			return ipvsadmService(env, args)
+		}
 		return withAdmin(env, "ipvsadm", args, func(a *admin) int { return a.run(args) })
 	},
 }

@@ -42,9 +42,14 @@ func machineHost(node string) hacf.Host {
 	return host
 }
 
+// scriptDirs are where the scripts of resources are.
+func (in *inspector) scriptDirs(dir string) []string {
+	return []string{filepath.Join(dir, "resource.d"), in.root + "/etc/ha.d/resource.d", in.root + "/etc/init.d"}
+}
+
 // machine is what the files of dir are held against.
 func (in *inspector) machine(dir string) hadir.Machine {
-	scripts := []string{filepath.Join(dir, "resource.d"), in.root + "/etc/ha.d/resource.d", in.root + "/etc/init.d"}
+	scripts := in.scriptDirs(dir)
 	agents := builtin(nil, nil, nil, nil)
 	pid, _ := daemon.Running(daemon.PathsUnder(in.root + "/").PIDFile)
 	return hadir.Machine{

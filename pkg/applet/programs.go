@@ -16,6 +16,7 @@ func programs() []program {
 		ipvsadmRestoreProgram,
 		clStatusProgram,
 		ipfailProgram,
+		ipvsadmServiceProgram,
 		standbyProgram,
 		takeoverProgram,
 		addNodeProgram,

@@ -39,7 +39,9 @@ func services(env Env, files *daemon.Files) func(*halog.Log) *daemon.Services {
 		table := &tables{kind: kind}
 		surround := kind != "userspace" // a forwarder listens on the addresses
 
-		rules := ipvsadmagent.New(ipvsadmagent.Options{OpenTable: table.open, Surround: surround})
+		o := ipvsadmOptions("", kind, table)
+		o.Surround = surround
+		rules := ipvsadmagent.New(o)
 		ld := ldirectordagent.New(ldirectordagent.Options{
 			Paths:     ldirectord.PathsUnder("/"),
 			Load:      ldirectord.LoadOptions{Getenv: env.Getenv},

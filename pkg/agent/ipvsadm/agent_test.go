@@ -154,8 +154,8 @@ func (b *bench) wantPrinted(want ...string) {
 }
 
 const (
-	redHat = "etc/sysconfig/ipvsadm"
-	source = "etc/ipvsadm.rules"
+	sysconfig = "etc/sysconfig/ipvsadm"
+	rulesFile = "etc/ipvsadm.rules"
 
 	tutorial = "-A -t 172.16.60.111:80 -s wlc -p 600\n" +
 		"-a -t 172.16.60.111:80 -r 172.16.60.204:80 -g -w 1\n" +
@@ -171,7 +171,7 @@ func foreign(t *testing.T, b *bench) {
 }
 
 func TestStartAndStop(t *testing.T) {
-	b := newBench(t, map[string]string{redHat: "# comment\n" + tutorial, source: "-A -t 1.2.3.4:5\n", "var/lock/subsys/other": ""})
+	b := newBench(t, map[string]string{sysconfig: "# comment\n" + tutorial, rulesFile: "-A -t 1.2.3.4:5\n", "var/lock/subsys/other": ""})
 	foreign(t, b)
 	b.run(agent.Start)
 	b.wantRules(tutorial)
@@ -196,7 +196,7 @@ func TestStartAndStop(t *testing.T) {
 
 // A table that is as wanted is not touched, so that no connection is lost.
 func TestStartOfWhatIsThere(t *testing.T) {
-	b := newBench(t, map[string]string{source: tutorial})
+	b := newBench(t, map[string]string{rulesFile: tutorial})
 	b.run(agent.Start)
 	b.restart()
 	b.run(agent.Start)
@@ -222,7 +222,7 @@ func TestRepeatedStart(t *testing.T) {
 	script := "#!/bin/bash\nGW=172.16.60.1\ncase \"$1\" in start) ;; esac\n"
 	for name, remembered := range map[string]bool{"same process": false, "restarted, with a lock file": true} {
 		t.Run(name, func(t *testing.T) {
-			b := newBench(t, map[string]string{redHat: script, "var/lock/subsys/other": ""})
+			b := newBench(t, map[string]string{sysconfig: script, "var/lock/subsys/other": ""})
 			b.run(agent.Start)
 			b.wantRules("")
 			b.wantPrinted("ipvsadm: /etc/sysconfig/ipvsadm is a script, no rules, and is not run",
@@ -246,8 +246,8 @@ func TestRepeatedStart(t *testing.T) {
 func TestNoRules(t *testing.T) {
 	for name, files := range map[string]map[string]string{
 		"no file":  {},
-		"empty":    {redHat: "\n# nothing\n"},
-		"a script": {redHat: "GW=10.0.0.1\n"},
+		"empty":    {sysconfig: "\n# nothing\n"},
+		"a script": {sysconfig: "GW=10.0.0.1\n"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			b := newBench(t, files)
@@ -260,7 +260,7 @@ func TestNoRules(t *testing.T) {
 }
 
 func TestBadRules(t *testing.T) {
-	b := newBench(t, map[string]string{redHat: "-A -t 10.0.0.1:80 -s rr\n" +
+	b := newBench(t, map[string]string{sysconfig: "-A -t 10.0.0.1:80 -s rr\n" +
 		"-A -t 10.0.0.1:80 -s rr\n" +
 		"-A -t 10.0.0.1:81 --what\n" +
 		"--set 1 2 3\n" +
@@ -285,7 +285,7 @@ func TestBadRules(t *testing.T) {
 }
 
 func TestDebian(t *testing.T) {
-	b := newBench(t, map[string]string{"etc/default/ipvsadm": "# settings\nAUTO=\"false\"\nDAEMON=\"none\"\n", source: tutorial})
+	b := newBench(t, map[string]string{"etc/default/ipvsadm": "# settings\nAUTO=\"false\"\nDAEMON=\"none\"\n", rulesFile: tutorial})
 	foreign(t, b)
 	b.agent.o.OpenTable = func() (ipvs.Table, error) { return nil, errors.New("not needed") }
 	b.run(agent.Start)
@@ -299,7 +299,8 @@ func TestDebian(t *testing.T) {
 	b.write("etc/default/ipvsadm", "AUTO=true # load\nDAEMON='both'\nIFACE=lo\nSYNCID=5\n")
 	b.run(agent.Start)
 	b.wantRules(tutorial)
-	b.wantPrinted("Clearing the current IPVS table...done.", "Loading IPVS configuration...done.")
+	b.wantPrinted("Clearing the current IPVS table...done.", "Loading IPVS configuration...done.",
+		"Starting IPVS Connection Synchronization Daemon: master backup.")
 	if m, s := b.table.daemons[ipvs.SyncMaster], b.table.daemons[ipvs.SyncBackup]; m.Iface != "lo" || m.SyncID != 5 || s.Iface != "lo" {
 		t.Errorf("sync daemons: %+v", b.table.daemons)
 	}
@@ -315,8 +316,144 @@ func TestDebian(t *testing.T) {
 	b.wantLog()
 }
 
+// The script of Red Hat's package has settings and exit statuses of its own.
+func TestRedHat(t *testing.T) {
+	const config, lock = "etc/sysconfig/ipvsadm-config", "var/lock/subsys/ipvsadm"
+	b := newBench(t, map[string]string{sysconfig: tutorial, config: "# defaults\n", "var/lock/subsys/other": "", rulesFile: "-A -t 1.2.3.4:5\n"})
+	module, unloaded := false, 0
+	b.agent.o.Loaded = func() bool { return module || b.table.opened > 0 }
+	b.agent.o.Unload = func() error { unloaded++; module = false; return nil }
+	exists := func(name string) bool {
+		_, err := os.Stat(filepath.Join(b.root, name))
+		return err == nil
+	}
+	// code runs an operation that may fail.
+	code := func(op agent.Op, want int) agent.Result {
+		t.Helper()
+		b.notes = notes{}
+		r, err := b.agent.Run(t.Context(), agent.Call{Op: op, Name: "ipvsadm", Log: &b.notes})
+		if r.Code != want || (err != nil) != (want != 0 && op != agent.Status) {
+			t.Errorf("%s: %+v, %v, want exit status %d", op, r, err, want)
+		}
+		return r
+	}
+
+	if r := code(agent.Status, 3); r.Output != "ipvsadm: IPVS is not running.\n" {
+		t.Errorf("status: %q", r.Output)
+	}
+	code(agent.Start, 0)
+	module = true
+	b.wantRules(tutorial)
+	b.wantPrinted("ipvsadm: Clearing the current IPVS table: [  OK  ]", "ipvsadm: Applying IPVS configuration:  [  OK  ]")
+	if !exists(lock) {
+		t.Error("no lock file after the start")
+	}
+	if r := code(agent.Status, 0); !strings.HasPrefix(r.Output, "IP Virtual Server") || !strings.HasSuffix(r.Output, "\n\n") {
+		t.Errorf("status: %q", r.Output)
+	}
+	if err := b.table.Table.Do(t.Context(), ipvs.Op{Kind: ipvs.Flush}); err != nil {
+		t.Fatal(err)
+	}
+	foreign(t, b)
+	code(agent.Start, 0) // there is a lock file: nothing is done
+	b.wantPrinted()
+	b.wantRules("-A -t 10.0.0.1:25 -s rr\n")
+	code(Reload, 0)
+	b.wantRules(tutorial)
+
+	code(agent.Stop, 0)
+	b.wantRules("")
+	b.wantPrinted("ipvsadm: Clearing the current IPVS table: [  OK  ]", "ipvsadm: Unloading modules: [  OK  ]")
+	if unloaded != 1 || exists(lock) {
+		t.Errorf("unloaded %d times, lock file %t", unloaded, exists(lock))
+	}
+	code(agent.Stop, 0) // nothing is loaded
+	b.wantPrinted()
+
+	// Settings.
+	b.write(config, "IPVS_MODULES_UNLOAD=\"no\"\nIPVS_SAVE_ON_STOP=yes\nIPVS_STATUS_NUMERIC='no'\n")
+	code(agent.Start, 0)
+	module = true
+	foreign(t, b)
+	b.agent.o.Names = func(context.Context) ipvs.Names {
+		return ipvs.Names{Service: func(port uint16, _ string) (string, bool) { return "mail", port == 25 }}
+	}
+	if r := code(agent.Status, 0); !strings.Contains(r.Output, "10.0.0.1:mail") {
+		t.Errorf("status with names: %s", r.Output)
+	}
+	code(agent.Stop, 0)
+	b.wantPrinted("ipvsadm: Saving IPVS table to /etc/sysconfig/ipvsadm:  [  OK  ]", "ipvsadm: Clearing the current IPVS table: [  OK  ]")
+	if text, err := os.ReadFile(filepath.Join(b.root, sysconfig)); err != nil || string(text) != tutorial+"-A -t 10.0.0.1:25 -s rr\n" {
+		t.Errorf("saved %v:\n%s", err, text)
+	}
+	if unloaded != 1 || !module {
+		t.Error("unloaded against the settings")
+	}
+	b.write(config, "IPVS_SAVE_ON_RESTART=yes\n")
+	b.write("var/lock/subsys/ipvsadm", "")
+	foreign(t, b)
+	code(Restart, 0)
+	b.wantRules("-A -t 10.0.0.1:25 -s rr\n")
+	if unloaded != 2 {
+		t.Error("a restart unloads, too")
+	}
+	module = true
+	b.agent.o.Unload = func() error { return errors.New("unload module ip_vs: device or resource busy") }
+	code(agent.Stop, 1)
+	b.wantLog("ipvsadm(default)[1]: ERROR: unload module ip_vs: device or resource busy")
+
+	// What keeps a start from succeeding.
+	b.write(sysconfig, "-A -t nonsense -s rr\n")
+	code(agent.Start, 1)
+	if exists(lock) {
+		t.Error("a lock file after a start that failed")
+	}
+	b.write(sysconfig, "#!/bin/bash\nGW=172.16.60.1\n")
+	code(agent.Start, 1)
+	b.write("etc/modprobe.d/no.conf", "install ip_vs /bin/true\n")
+	code(agent.Start, 150)
+	b.wantPrinted("ipvsadm: ip_vs is disabled.")
+	if err := os.Remove(filepath.Join(b.root, "etc/modprobe.d/no.conf")); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Remove(filepath.Join(b.root, sysconfig)); err != nil {
+		t.Fatal(err)
+	}
+	module = false
+	code(agent.Start, 6)
+	module = true
+	foreign(t, b)
+	code(agent.Start, 0) // saves what is there first
+	b.wantRules("-A -t 10.0.0.1:25 -s rr\n")
+	code(Save, 0)
+	module = false
+	b.write(lock, "")
+	if r := code(agent.Status, 3); r.Output != "ipvsadm: IPVS module is not loaded.\n" {
+		t.Errorf("status: %q", r.Output)
+	}
+}
+
+// The script that is stood in for tells what it is; without one the settings do.
+func TestFamilies(t *testing.T) {
+	b := newBench(t, map[string]string{
+		"debian": "#!/bin/sh\nIPVSADM_CONFIG=\"/etc/default/ipvsadm\"\nipvsadm-restore\n", "redhat": "#!/bin/bash\n. /etc/sysconfig/ipvsadm-config\nipvsadm-restore\n",
+		"source": "#!/bin/bash\nipvsadm-restore < x\n", "ours": "\x7fELF ipvsadm-config /etc/default/ipvsadm",
+	})
+	for _, settings := range []struct {
+		file string
+		want family
+	}{{"etc/other", source}, {"etc/sysconfig/ipvsadm-config", redHat}, {"etc/default/ipvsadm", debian}} {
+		b.write(settings.file, "")
+		for script, want := range map[string]family{"debian": debian, "redhat": redHat, "source": source, "ours": settings.want, "nosuch": settings.want, "": settings.want} {
+			if got := familyOf(b.root, script); got != want {
+				t.Errorf("script %q with %s: family %d, want %d", script, settings.file, got, want)
+			}
+		}
+	}
+}
+
 func TestStatus(t *testing.T) {
-	b := newBench(t, map[string]string{source: tutorial})
+	b := newBench(t, map[string]string{rulesFile: tutorial})
 	b.run(agent.Start)
 	for _, op := range []agent.Op{agent.Status, agent.Monitor} {
 		r := b.run(op)
@@ -338,7 +475,7 @@ TCP  172.16.60.111:80 wlc persistent 600
 
 // Without IPVS the log says so, and the operation succeeds as the original's does.
 func TestNoIPVS(t *testing.T) {
-	b := newBench(t, map[string]string{source: tutorial})
+	b := newBench(t, map[string]string{rulesFile: tutorial})
 	b.agent.o.OpenTable = func() (ipvs.Table, error) { return nil, errors.New("open IPVS: none here") }
 	for _, op := range []agent.Op{agent.Start, agent.Stop, agent.Status} {
 		b.run(op)
@@ -362,7 +499,7 @@ func TestIsRuleSet(t *testing.T) {
 		"GW=1.2.3.4\n-A -t 1.2.3.4:80\n": false,
 		"case $1 in\n":                   false,
 	} {
-		if got := isRuleSet(text); got != want {
+		if got := IsRuleSet(text); got != want {
 			t.Errorf("%q: %v", text, got)
 		}
 	}
