@@ -145,6 +145,10 @@ func TestPackageOverOriginals(t *testing.T) {
 	if after := slave.run("sha256sum " + files); after != before {
 		t.Errorf("files changed:\n%s\n%s", before, after)
 	}
+	if !strings.Contains(out, "heartbeat runs on with its old program") { // without systemd nobody has stopped it
+		t.Errorf("dpkg printed:\n%s", out)
+	}
+	slave.run("/etc/init.d/heartbeat restart </dev/null")
 	if got := slave.run("readlink -f /proc/$(tr -d ' ' </run/heartbeat.pid)/exe"); strings.TrimSpace(got) != "/usr/sbin/systole" {
 		t.Fatalf("the process is %s\n%s", got, out)
 	}
