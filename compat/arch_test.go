@@ -13,8 +13,8 @@ const module = "github.com/systole-ha/systole/"
 var floors = [][]string{
 	0:  {"diag", "api/frame"},
 	1:  {"getopt", "hamsg", "ipvs", "netif", "halog", "agent", "lab", "layout", "manual", "perlre", "realtime"},
-	2:  {"hbauth"},
-	3:  {"config/hacf", "config/authkeys", "config/haresources", "config/ldirectordcf", "config/systolecf", "cluster/ipfail", "cluster/seqtrack", "cluster/liveness", "cluster/takeover"},
+	2:  {"hbauth", "config/systolecf"},
+	3:  {"config/hacf", "config/authkeys", "config/haresources", "config/ldirectordcf", "cluster/ipfail", "cluster/seqtrack", "cluster/liveness", "cluster/takeover"},
 	4:  {"cluster", "director", "config/hadir", "config/view"},
 	5:  {"media", "api/broker", "announce", "check", "ipvs/model", "ipvs/kernel", "cluster/clustertest", "ipvs/ipvstest"},
 	6:  {"ldirectord", "api", "ipvs/userspace"},

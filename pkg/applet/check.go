@@ -250,7 +250,8 @@ func (in *inspector) directory(dir string) {
 	}
 	if file := filepath.Join(dir, "systole.cf"); exists(file) {
 		if text, ok := in.text(file); ok {
-			_, problems := systolecf.Parse(file, text)
+			cfg, problems := systolecf.Parse(file, text)
+			in.parsed.Services = cfg.Services
 			in.add(file, "", problems...)
 		}
 	}

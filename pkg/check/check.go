@@ -5,6 +5,8 @@ import (
 	"context"
 	"net/netip"
 	"time"
+
+	"github.com/systole-ha/systole/pkg/config/systolecf"
 )
 
 // Spec is everything a checker needs to know about one probe of one real server. [SpecOf]
@@ -24,8 +26,13 @@ type Spec struct {
 	Password       string
 	Database       string
 	Secret         string
-	Timeout        time.Duration // of the whole check: what the caller should give ctx
-	Attempts       int           // of a ping, each with its share of Timeout
+	// What a TLS server is asked and asked for, beyond the original.
+	ServerName string           // for SNI and Verify; empty is VirtualHost
+	Verify     systolecf.Verify // of the server's certificate
+	CAFile     string           // authorities for Verify; empty is the system's
+	CertWarn   time.Duration    // warn of a certificate that has less to live; 0 is never
+	Timeout    time.Duration    // of the whole check: what the caller should give ctx
+	Attempts   int              // of a ping, each with its share of Timeout
 	// External checks get the virtual's and the real's address and port as arguments.
 	Virtual netip.AddrPort
 	FWMark  uint32
@@ -38,6 +45,7 @@ type Result struct {
 	Reason  string        // "connection refused", "receive not found in 812 bytes"
 	Monitor string        // the original's text for the monitorfile; empty means "-"
 	Took    time.Duration // wall time of the probe
+	Warning string        // what is wrong although it may be up, for the log
 	Trace   []string      // transcript of a failed probe, for status --verbose
 	Stack   string        // of a checker that panicked, for the log; else empty
 }

@@ -55,12 +55,12 @@ func (h httpChecker) check(s *session) error {
 	if h.proxy {
 		p.proxy, p.host = true, a.authority
 	}
-	for hop := 0; ; hop++ {
+	for ; ; p.hop++ {
 		next, err := p.ask(a)
 		if next == "" {
 			return err
 		}
-		if hop == maxRedirects {
+		if p.hop == maxRedirects {
 			return wrong(fmt.Sprintf("more than %d redirects", maxRedirects))
 		}
 		if a, err = parseURL(next); err != nil {
@@ -83,6 +83,7 @@ type fetch struct {
 	receive *perlre.Regexp
 	method  string
 	host    string // Host header of the next request
+	hop     int    // redirects so far
 	proxy   bool   // ask the check port for whatever URL
 }
 
@@ -135,11 +136,14 @@ func (p *fetch) reach(a address) (at string, err error) {
 		}
 	}
 	if err == nil && a.scheme == "https" {
-		host := a.host
-		if p.spec.HasVirtualHost {
-			host = p.host
+		name := a.host
+		switch {
+		case p.spec.ServerName != "" && p.hop == 0:
+			name = p.spec.ServerName
+		case p.spec.HasVirtualHost:
+			name = p.host
 		}
-		err = p.secure(serverName(host))
+		err = p.secure(name)
 	}
 	return at, err
 }

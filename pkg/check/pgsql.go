@@ -10,6 +10,8 @@ import (
 
 	"github.com/lib/pq"
 	"github.com/lib/pq/pqerror"
+
+	"github.com/systole-ha/systole/pkg/config/systolecf"
 )
 
 func init() { checkers["pgsql"] = sqlCheck(pgsqlLogin) }
@@ -19,7 +21,7 @@ func init() { checkers["pgsql"] = sqlCheck(pgsqlLogin) }
 func pgsqlLogin(s *session) (driver.Conn, error) {
 	db, err := s.pgsqlLogin(true)
 	var refused *pq.Error
-	if s.stream != s.conn && errors.As(err, &refused) && refused.Code == pqerror.InvalidAuthorizationSpecification {
+	if s.stream != s.conn && s.spec.Verify == systolecf.VerifyNothing && errors.As(err, &refused) && refused.Code == pqerror.InvalidAuthorizationSpecification {
 		s.trace.received(refused.Message)
 		return s.pgsqlLogin(false)
 	}
@@ -64,8 +66,11 @@ func (s *session) pgsqlTLS() error {
 	}
 	switch answer[0] {
 	case 'S':
-		return s.secure(serverName(s.spec.VirtualHost))
+		return s.secure(s.tlsName())
 	case 'N':
+		if s.spec.Verify != systolecf.VerifyNothing {
+			return wrong("not offered, so there is nothing to verify")
+		}
 		return nil
 	}
 	return wrong("not a PostgreSQL server")

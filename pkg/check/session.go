@@ -3,7 +3,6 @@ package check
 import (
 	"bufio"
 	"context"
-	"crypto/tls"
 	"errors"
 	"net"
 	"net/netip"
@@ -20,7 +19,8 @@ type session struct {
 	tls     bool   // the service speaks TLS from the start
 	step    string // what is being done, for reasons: "connect", "greeting", "EHLO", ...
 	monitor string // for the monitorfile
-	budget  int    // bytes of lines that the peer may still send
+	warning string
+	budget  int // bytes of lines that the peer may still send
 	conn    *conn
 	stream  net.Conn      // conn, or TLS over it
 	in      *bufio.Reader // of stream
@@ -37,7 +37,7 @@ func (f script) Check(ctx context.Context, s Spec) Result {
 	if err := f(run); err != nil {
 		return run.failed(err)
 	}
-	return Result{Up: true, Monitor: run.monitor}
+	return Result{Up: true, Monitor: run.monitor, Warning: run.warning}
 }
 
 func newSession(ctx context.Context, s Spec) *session {
@@ -61,7 +61,7 @@ func (s *session) failed(err error) Result {
 	}
 	reason = printable(clip(hide(reason, s.trace.secrets)))
 	s.trace.note('*', reason)
-	return Result{Reason: reason, Monitor: hide(s.monitor, s.trace.secrets), Trace: s.trace.lines()}
+	return Result{Reason: reason, Monitor: hide(s.monitor, s.trace.secrets), Trace: s.trace.lines(), Warning: s.warning}
 }
 
 var errNoPort = wrong("no port to connect to")
@@ -70,9 +70,17 @@ var errNoPort = wrong("no port to connect to")
 func (s *session) connect() error {
 	err := s.open("connect", dialTCP)
 	if err == nil && s.tls {
-		err = s.secure(serverName(s.spec.VirtualHost))
+		err = s.secure(s.tlsName())
 	}
 	return err
+}
+
+// tlsName is the name by which the real server is asked over TLS.
+func (s *session) tlsName() string {
+	if s.spec.ServerName != "" {
+		return s.spec.ServerName
+	}
+	return s.spec.VirtualHost
 }
 
 // connectUDP makes a UDP socket for the check port.
@@ -108,19 +116,6 @@ func (s *session) setStream(stream net.Conn) {
 		s.in = readers.Get().(*bufio.Reader)
 	}
 	s.in.Reset(stream)
-}
-
-// secure puts TLS on the connection. name is for SNI, and verified if the Spec says so.
-func (s *session) secure(name string) error {
-	s.step = "TLS"
-	c := tls.Client(s.conn, tlsConfig(name))
-	if err := c.Handshake(); err != nil {
-		return err
-	}
-	state := c.ConnectionState()
-	s.trace.note('*', tls.VersionName(state.Version)+" "+tls.CipherSuiteName(state.CipherSuite))
-	s.setStream(c)
-	return nil
 }
 
 // readSize is how much is read at a time.

@@ -35,7 +35,7 @@ func (d *Director) repair(v *virtual) {
 		d.settle(v)
 		return
 	}
-	if v.config.LeaveEdits {
+	if v.config.Options.LeaveEdits {
 		return
 	}
 	found := d.drift(v)

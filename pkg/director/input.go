@@ -35,6 +35,7 @@ type Checked struct {
 	Maintenance string
 	Monitor     string   // for the monitorfile; empty is "-"
 	Trace       []string // what was said in a failed check
+	Warning     string   // what is wrong although the server may be up
 }
 
 // Drain gives the whole list of servers that are to get no new connections. They stay drained over

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/systole-ha/systole/pkg/config/ldirectordcf"
+	"github.com/systole-ha/systole/pkg/config/systolecf"
 )
 
 // probeKey is what makes two servers of different services one checked server: the original's
@@ -15,6 +16,7 @@ type probeKey struct {
 	interval, jitter, timeout, connectTimeout      time.Duration
 	every, count                                   int
 	url, method, login, password, database, secret string
+	options                                        systolecf.Options
 }
 
 // probe is one checked server, in one or more services.
@@ -33,6 +35,8 @@ type probe struct {
 	running  uint64        // the ID of the check under way, or 0
 	answered time.Duration // when the last check was answered
 	checks   uint64        // answered so far
+	warned   time.Duration // when the last warning was logged
+	warning  string        // of the last check
 	urgent   bool          // a member waits for its first verdict
 	fresh    bool          // made or kept by the configuration that is being put in force
 }
@@ -180,10 +184,12 @@ func (s *schedule) mark() {
 func (s *schedule) join(m *member) {
 	c := m.v.config
 	key := probeKey{
-		id: m.real.ID, interval: c.CheckInterval, jitter: c.Jitter, timeout: c.Timeout(), connectTimeout: c.CheckTimeout,
+		id: m.real.ID, interval: c.CheckInterval, jitter: c.Jitter(), timeout: c.Timeout(), connectTimeout: c.CheckTimeout,
 		every: c.Every, count: c.CheckCount,
 		url: m.real.URL, method: c.HTTPMethod, login: c.Login, password: c.Password, database: c.Database, secret: c.Secret,
+		options: c.Options,
 	}
+	key.options.Rise, key.options.LeaveEdits = 0, false // say nothing about the check
 	if c.CheckType != ldirectordcf.Combined {
 		key.every = 0
 	}

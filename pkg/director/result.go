@@ -2,6 +2,7 @@ package director
 
 import (
 	"strings"
+	"time"
 
 	"github.com/systole-ha/systole/pkg/config/ldirectordcf"
 )
@@ -22,6 +23,7 @@ func (d *Director) checked(in Checked) {
 		return // only maintenancedir counts
 	}
 	p.endCombined(in.Up)
+	d.warn(p, in.Warning)
 	d.monitor(p, in)
 	if in.Up {
 		d.succeeded(p)
@@ -37,8 +39,8 @@ func (d *Director) succeeded(p *probe) {
 	}
 	p.rises++
 	for _, m := range p.members {
-		if m.health == Down && p.rises < m.v.config.RiseCount {
-			d.say("Real server %s (%s) answers again: success %d/%d", m.name, m.v.id, p.rises, m.v.config.RiseCount)
+		if m.health == Down && p.rises < m.v.config.Options.Rise {
+			d.say("Real server %s (%s) answers again: success %d/%d", m.name, m.v.id, p.rises, m.v.config.Options.Rise)
 		} else if m.health != Up {
 			d.setHealth(m, Up)
 			d.restore(m)
@@ -96,6 +98,19 @@ func (d *Director) maintain(p *probe, in Checked) {
 			d.takeOut(m)
 		}
 	}
+}
+
+// warnAgain is how often a warning that stays is logged.
+const warnAgain = 24 * time.Hour
+
+// warn logs what a check has to say of a server although it may be up: when it begins, and once a
+// day while it lasts.
+func (d *Director) warn(p *probe, warning string) {
+	if warning != "" && (p.warning == "" || d.now-p.warned >= warnAgain) {
+		d.say("Warning of real server %s (%s): %s", p.members[0].name, p.members[0].v.id, warning)
+		p.warned = d.now
+	}
+	p.warning = warning
 }
 
 func (d *Director) sayReason(p *probe, reason string) {

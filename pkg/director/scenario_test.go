@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -14,6 +13,7 @@ import (
 	"github.com/cockroachdb/datadriven"
 
 	"github.com/systole-ha/systole/pkg/config/ldirectordcf"
+	"github.com/systole-ha/systole/pkg/config/systolecf"
 	"github.com/systole-ha/systole/pkg/director"
 	"github.com/systole-ha/systole/pkg/ipvs"
 	"github.com/systole-ha/systole/pkg/ipvs/model"
@@ -23,7 +23,7 @@ import (
 // whose answers are scripted, on a clock of its own. The commands:
 //
 //	config             the input is a ldirectord.cf; the first one starts, another one reloads.
-//	                   rise=N, jitter=D and leave are of all its services
+//	                   rise=N, jitter=N% and the like are options of all its services in systole.cf
 //	servers            A:P=up|down|hang|slow|maintenance ...; those not named are down. In the input,
 //	                   one a line, A:P=down REASON
 //	ipvsadm            the input is ipvsadm commands of somebody else
@@ -109,7 +109,9 @@ func (w *world) command(t *testing.T, c *datadriven.TestData) string {
 		if err := problems.Err(); err != nil {
 			return err.Error()
 		}
-		wish(t, c, config)
+		if err := extend(c, config); err != nil {
+			t.Fatal(err)
+		}
 		w.step(director.ConfigRead{Config: config, Drained: w.drained})
 	case "servers":
 		w.setServers(c)
@@ -162,24 +164,15 @@ func (w *world) command(t *testing.T, c *datadriven.TestData) string {
 	return w.out.String()
 }
 
-// wish sets what ldirectord.cf has no words for.
-func wish(t *testing.T, c *datadriven.TestData, config *ldirectordcf.Config) {
-	for i := range config.Virtuals {
-		v := &config.Virtuals[i]
-		v.LeaveEdits = c.HasArg("leave")
-		for _, a := range c.CmdArgs {
-			var err error
-			switch a.Key {
-			case "rise":
-				v.RiseCount, err = strconv.Atoi(a.Vals[0])
-			case "jitter":
-				v.Jitter, err = time.ParseDuration(a.Vals[0])
-			}
-			if err != nil {
-				t.Fatal(err)
-			}
-		}
+// extend sets what ldirectord.cf has no words for: "rise=3" is an option of all services.
+func extend(c *datadriven.TestData, config *ldirectordcf.Config) error {
+	var text strings.Builder
+	for _, a := range c.CmdArgs {
+		fmt.Fprintf(&text, "service * %s %s\n", a.Key, strings.Join(a.Vals, " "))
 	}
+	extra, problems := systolecf.Parse("systole.cf", []byte(text.String()))
+	config.Extend(&extra)
+	return problems.Err()
 }
 
 func (w *world) setServers(c *datadriven.TestData) {

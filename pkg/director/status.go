@@ -63,6 +63,7 @@ type RealStatus struct {
 	Checks   uint64    `json:"checks"`   // answered since the configuration first had this check
 	Checked  time.Time `json:"checked"`  // when the last check was answered; zero if none was
 	Reason   string    `json:"reason"`   // of the last failed check
+	Warning  string    `json:"warning"`  // of the last check: what is wrong although the server may be up
 	Recent   []Failure `json:"recent"`   // the last failed checks, the latest last
 }
 
@@ -84,7 +85,7 @@ func (d *Director) Status() Status {
 				r.InTable, r.Weight, r.Active, r.Inactive = true, have.Weight, have.ActiveConns, have.InactConns
 			}
 			if p := m.probe; p != nil {
-				r.Failures, r.Checks, r.Recent = p.failures, p.checks, slices.Clone(p.recent)
+				r.Failures, r.Checks, r.Recent, r.Warning = p.failures, p.checks, slices.Clone(p.recent), p.warning
 				if n := len(p.recent); n > 0 {
 					r.Reason = p.recent[n-1].Reason
 				}

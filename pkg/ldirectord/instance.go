@@ -38,6 +38,7 @@ type Instance struct {
 	PIDFile string // Run/ldirectord.NAME.pid
 	Socket  string // Run/ldirectord.NAME.sock
 	Drained string // Lib/NAME.drained: real servers that are drained
+	Systole string // HaDir/systole.cf: what the configuration has no words for
 	LogFile string // used until a configuration names one
 }
 
@@ -59,6 +60,7 @@ func (p Paths) Find(name string) (Instance, error) {
 	}
 	in.PIDFile = filepath.Join(p.Run, "ldirectord."+in.Name+".pid")
 	in.Drained = filepath.Join(p.Lib, in.Name+".drained")
+	in.Systole = filepath.Join(p.HaDir, "systole.cf")
 	in.Socket = filepath.Join(p.Run, "ldirectord."+in.Name+".sock")
 	for _, path := range []string{p.HaDir + "/" + name, p.HaDir + "/conf/" + name, name} {
 		info, err := os.Stat(path)

@@ -15,7 +15,9 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/systole-ha/systole/pkg/check"
 	"github.com/systole-ha/systole/pkg/config/ldirectordcf"
+	"github.com/systole-ha/systole/pkg/config/systolecf"
 	"github.com/systole-ha/systole/pkg/diag"
 	"github.com/systole-ha/systole/pkg/ipvs"
 )
@@ -84,10 +86,41 @@ func Load(ctx context.Context, in Instance, o LoadOptions) File {
 			lines = append(lines, own)
 		}
 	}
+	lines = append(lines, f.extend(in.Systole)...)
 	if len(lines) > 0 {
 		f.Err = &ConfigError{Lines: lines}
 	}
 	return f
+}
+
+// extend adds what systole.cf says of the services, and returns what is wrong with that.
+func (f *File) extend(path string) (lines []string) {
+	text, err := os.ReadFile(path)
+	if path == "" || errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return []string{fmt.Sprintf("Error [%d]: %v", os.Getpid(), err)}
+	}
+	config, problems := systolecf.Parse(path, text)
+	f.Config.Extend(&config)
+	for _, s := range config.Services {
+		if s.Option != "cafile" {
+			continue
+		}
+		if err := check.Authorities(s.Value); err != nil {
+			problems.Errorf(s.Pos, "service cafile", "a PEM file with certificates of authorities", "%v", err)
+		}
+	}
+	f.Problems = append(f.Problems, problems...)
+	for _, p := range problems {
+		if p.Sev == diag.Error {
+			lines = append(lines, p.String())
+		} else {
+			f.Warnings = append(f.Warnings, p.String())
+		}
+	}
+	return lines
 }
 
 // original is a problem in the words of the original (config_error, config_warn).

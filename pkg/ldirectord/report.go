@@ -107,5 +107,8 @@ func answered(r director.RealStatus, now time.Time) string {
 	if r.Failures > 0 {
 		text += fmt.Sprintf(", failed %d times: %s", r.Failures, r.Reason)
 	}
+	if r.Warning != "" {
+		text += ", " + r.Warning
+	}
 	return text
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/systole-ha/systole/pkg/config/hacf"
 	"github.com/systole-ha/systole/pkg/config/haresources"
 	"github.com/systole-ha/systole/pkg/config/ldirectordcf"
+	"github.com/systole-ha/systole/pkg/config/systolecf"
 	"github.com/systole-ha/systole/pkg/diag"
 	"github.com/systole-ha/systole/pkg/ipvs"
 )
@@ -21,7 +22,8 @@ type Dir struct {
 	Resources  string // the file's name
 	Groups     []haresources.Group
 	Ldirectord []*ldirectordcf.Config
-	Rules      *Rules // nil unless the ipvsadm resource loads any
+	Services   []systolecf.Service // of systole.cf
+	Rules      *Rules              // nil unless the ipvsadm resource loads any
 	// Flawed are files with errors: what they lack may be lacking because of those.
 	Flawed []string
 }
@@ -80,6 +82,7 @@ func Check(d Dir, m Machine) diag.List {
 	for _, cf := range d.Ldirectord {
 		c.director(cf)
 	}
+	c.services()
 	c.rules()
 	return c.problems
 }
@@ -97,6 +100,26 @@ func (c *checker) warn(at diag.Pos, directive, want, format string, args ...any)
 
 func (c *checker) fail(at diag.Pos, directive, want, format string, args ...any) {
 	c.problems.Errorf(at, directive, want, format, args...)
+}
+
+// services looks whether the service lines of systole.cf are about services that there are.
+func (c *checker) services() {
+	for _, cf := range c.dir.Ldirectord {
+		if !c.whole(cf.File) {
+			return // it may be among what was not understood
+		}
+	}
+	told := map[string]bool{}
+	for _, s := range c.dir.Services {
+		known := s.Name == "*" || told[s.Name]
+		for _, cf := range c.dir.Ldirectord {
+			known = known || slices.ContainsFunc(cf.Virtuals, func(v ldirectordcf.Virtual) bool { return s.Names(v.ID(), v.Label()) })
+		}
+		if !known {
+			told[s.Name] = true
+			c.warn(s.Pos, "service", "a virtual service of ldirectord, as address:port, tcp:address:port or mark", "%s is not a virtual service of any configuration here", s.Name)
+		}
+	}
 }
 
 // whole tells whether all of a file was understood.

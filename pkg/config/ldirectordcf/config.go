@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/systole-ha/systole/pkg/config/systolecf"
 	"github.com/systole-ha/systole/pkg/diag"
 	"github.com/systole-ha/systole/pkg/ipvs"
 )
@@ -152,10 +153,9 @@ type Virtual struct {
 	Comment     string
 	Email       Email
 
-	// What ldirectord.cf has no words for; Parse leaves all of it as the original has it.
-	RiseCount  int           // good checks in a row until a server that was down is put back; 0 is 1
-	Jitter     time.Duration // checks are up to so much later than their time, by chance; less than CheckInterval
-	LeaveEdits bool          // what somebody else changes in the table stays, as with the original
+	// Options is what ldirectord.cf has no words for. Parse leaves it empty, which is what the
+	// original does; see [Config.Extend].
+	Options systolecf.Options
 }
 
 // Real is one real server of a section.
@@ -197,4 +197,9 @@ func (v *Virtual) Timeout() time.Duration {
 		return v.CheckTimeout
 	}
 	return v.NegotiateTimeout
+}
+
+// Jitter is how late a check may be at most.
+func (v *Virtual) Jitter() time.Duration {
+	return v.CheckInterval * time.Duration(v.Options.Jitter) / 100
 }

@@ -86,6 +86,7 @@ func dump(b *strings.Builder, cfg *Config) {
 			fmt.Fprintf(b, "  %+v\n", r)
 		}
 		v.Reals, v.Fallback = nil, nil
-		fmt.Fprintf(b, "%+v\n", v)
+		// Options is not of this file.
+		b.WriteString(strings.Replace(fmt.Sprintf("%+v\n", v), fmt.Sprintf(" Options:%+v", v.Options), "", 1))
 	}
 }

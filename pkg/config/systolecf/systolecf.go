@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"unicode"
 
 	"github.com/systole-ha/systole/pkg/diag"
 )
@@ -23,6 +24,8 @@ type Config struct {
 	// interface is lost: repair (put it back, the default), standby (the same, and what stays out of
 	// reach for 2 s hands everything over to the peer) or log.
 	AddressLost string
+	// Services is what is said of ldirectord's services, in file order.
+	Services []Service
 }
 
 var values = map[string][]string{
@@ -39,25 +42,46 @@ func Parse(file string, text []byte) (Config, diag.List) {
 	var problems diag.List
 	for n, line := range strings.Split(string(text), "\n") {
 		line, _, _ = strings.Cut(line, "#")
-		words := strings.Fields(line)
+		words := split(line)
 		if len(words) == 0 {
 			continue
 		}
-		at := func(w string) diag.Pos {
-			return diag.Pos{File: file, Line: n + 1, Col: strings.Index(line, w) + 1}
-		}
-		name := words[0]
+		at := func(col int) diag.Pos { return diag.Pos{File: file, Line: n + 1, Col: col} }
+		name := words[0].text
 		allowed, known := values[name]
 		switch {
+		case name == "service":
+			c.service(at, words, &problems)
 		case !known:
-			problems.Errorf(at(name), "", strings.Join(slices.Sorted(maps.Keys(values)), ", "), "%q is not a directive", name)
+			problems.Errorf(at(words[0].col), "", strings.Join(slices.Sorted(maps.Keys(values)), ", ")+" or service", "%q is not a directive", name)
 		case len(words) != 2:
-			problems.Errorf(at(name), name, strings.Join(allowed, " or "), "%d values", len(words)-1)
-		case !slices.Contains(allowed, words[1]):
-			problems.Errorf(at(words[1]), name, strings.Join(allowed, " or "), "bad value %q", words[1])
+			problems.Errorf(at(words[0].col), name, strings.Join(allowed, " or "), "%d values", len(words)-1)
+		case !slices.Contains(allowed, words[1].text):
+			problems.Errorf(at(words[1].col), name, strings.Join(allowed, " or "), "bad value %q", words[1].text)
 		default:
-			*fields[name] = words[1]
+			*fields[name] = words[1].text
 		}
 	}
 	return c, problems
+}
+
+// word is a word of a line and its column, from 1.
+type word struct {
+	text string
+	col  int
+}
+
+// split cuts a line at its blanks.
+func split(line string) (words []word) {
+	start := -1
+	for i, r := range line + " " {
+		switch blank := unicode.IsSpace(r); {
+		case blank && start >= 0:
+			words = append(words, word{line[start:i], start + 1})
+			start = -1
+		case !blank && start < 0:
+			start = i
+		}
+	}
+	return words
 }

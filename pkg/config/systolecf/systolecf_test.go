@@ -1,19 +1,61 @@
 package systolecf
 
 import (
+	"reflect"
 	"strings"
 	"testing"
+	"time"
 )
 
 func TestParse(t *testing.T) {
 	c, problems := Parse("systole.cf", []byte("# mine\nlogdialect debian12\nstopfailure standby # no reboots\n"))
-	if len(problems) != 0 || c != (Config{LogDialect: "debian12", StopFailure: "standby", IPVS: "kernel", AddressLost: "repair"}) {
+	if len(problems) != 0 || !reflect.DeepEqual(c, Config{LogDialect: "debian12", StopFailure: "standby", IPVS: "kernel", AddressLost: "repair"}) {
 		t.Errorf("%+v %v", c, problems)
 	}
 	_, problems = Parse("systole.cf", []byte("ipvs magic\nfoo\nlogdialect\n"))
 	want := `systole.cf:1:6: ipvs: bad value "magic" (want kernel or userspace)
-systole.cf:2:1: "foo" is not a directive (want addresslost, ipvs, logdialect, stopfailure)
+systole.cf:2:1: "foo" is not a directive (want addresslost, ipvs, logdialect, stopfailure or service)
 systole.cf:3:1: logdialect: 0 values (want centos6 or debian12)`
+	if got := problems.Err().Error(); got != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+}
+
+func TestServices(t *testing.T) {
+	c, problems := Parse("systole.cf", []byte(`
+service * rise 2  jitter 10% # all
+service 10.0.0.1:443 verify name servername www.x.y cafile /etc/ca.pem certwarn 14
+service tcp:10.0.0.1:443 verify chain rise 5
+service [fc00::1]:80 agentport 9777
+service 7 leaveedits yes
+`))
+	if len(problems) != 0 {
+		t.Fatal(problems)
+	}
+	all := Options{Rise: 2, Jitter: 10}
+	https := Options{Rise: 5, Jitter: 10, Verify: VerifyChain, CAFile: "/etc/ca.pem", ServerName: "www.x.y", CertWarn: 14 * 24 * time.Hour}
+	quic := https
+	quic.Rise, quic.Verify = 2, VerifyName
+	six, mark := all, all
+	six.AgentPort, mark.LeaveEdits = 9777, true
+	for id, want := range map[string]Options{
+		"tcp:10.0.0.1:80": all, "tcp:10.0.0.1:443": https, "udp:10.0.0.1:443": quic, "tcp:[fc00::1]:80": six, "fwm:7": mark, "fwm6:7": mark,
+	} {
+		_, label, _ := strings.Cut(id, ":")
+		if got := c.Options(id, label); got != want {
+			t.Errorf("%s: %+v, want %+v", id, got, want)
+		}
+	}
+	_, problems = Parse("systole.cf", []byte("service\nservice * rise\nservice * rise 0 jitter 5 verify yes\nservice * rise 3 color red\nservice * cafile ca.pem certwarn -1 agentport x\n"))
+	want := `systole.cf:1:1: service: 0 words (want service NAME OPTION VALUE..., NAME a virtual service or *)
+systole.cf:2:1: service: 2 words (want service NAME OPTION VALUE..., NAME a virtual service or *)
+systole.cf:3:16: service rise: bad value "0" (want a number from 1 to 1000)
+systole.cf:3:25: service jitter: bad value "5" (want 0% to 50%)
+systole.cf:3:34: service verify: bad value "yes" (want no, chain or name)
+systole.cf:4:18: service: "color" is not an option (want agentport, cafile, certwarn, jitter, leaveedits, rise, servername, verify)
+systole.cf:5:18: service cafile: bad value "ca.pem" (want an absolute path)
+systole.cf:5:34: service certwarn: bad value "-1" (want a number of days from 0 to 3650)
+systole.cf:5:47: service agentport: bad value "x" (want a port from 1 to 65535, or 0 for none)`
 	if got := problems.Err().Error(); got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}
@@ -21,7 +63,7 @@ systole.cf:3:1: logdialect: 0 values (want centos6 or debian12)`
 
 func FuzzParse(f *testing.F) {
 	for _, seed := range []string{
-		"logdialect debian12\nstopfailure standby\nipvs userspace\n", "ipvs magic\nfoo\nlogdialect\n", "# \x00\r\n \tipvs\tkernel #x", "ipvs",
+		"logdialect debian12\nstopfailure standby\nipvs userspace\n", "ipvs magic\nfoo\nlogdialect\n", "service * rise 3 jitter 10%\nservice 10.0.0.1:443 verify name certwarn 14\nservice x", "# \x00\r\n \tipvs\tkernel #x", "ipvs",
 	} {
 		f.Add([]byte(seed))
 	}
@@ -37,7 +79,7 @@ func FuzzParse(f *testing.F) {
 				t.Errorf("%v is not a place in %q", p.Pos, given)
 			}
 		}
-		if again, _ := Parse("systole.cf", text); again != c {
+		if again, _ := Parse("systole.cf", text); !reflect.DeepEqual(again, c) {
 			t.Errorf("%q: %+v, and again %+v", given, c, again)
 		}
 	})
