@@ -1,0 +1,123 @@
+package compat
+
+import (
+	"net/netip"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/systole-ha/systole/pkg/lab"
+)
+
+// TestAdopt has a running pair of originals, from Debian's packages, adopted node by node while a client fetches a page
+// from its address, and then given back. It prints the longest time without an answer of each step, and compares the
+// nodes' files.
+func TestAdopt(t *testing.T) {
+	lab.NeedPrograms(t, "dpkg-divert")
+	conf := func(master bool) map[string]string {
+		return map[string]string{"/etc/ha.d/ha.cf": fastTimers.Replace(lab.TutorialConfig(master)["/etc/ha.d/ha.cf"])}
+	}
+	h := lab.Tutorial(t, lab.HostsOptions{
+		Master: lab.Original, Slave: lab.Original, Userspace: true, Log: func(string, ...any) {},
+		// The original's ipvsadm is a stand-in that keeps its table in a file, and ours a table that is forgotten: the
+		// directors themselves answer at the address.
+		Env:          []string{"SYSTOLE_NO_REBOOT=1", "SYSTOLE_IPVS=model"},
+		MasterConfig: conf(true), SlaveConfig: conf(false),
+	})
+	a := &adoption{T: t, Hosts: h, master: machine{t, h.Master}, slave: machine{t, h.Slave}}
+	text, err := os.ReadFile(program(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range []machine{a.master, a.slave} {
+		if err := m.node.WriteFile("/tmp/systole", text, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	a.refused(a.master, "--yes --undo", "Usage:")
+	a.refused(a.slave, "--undo", "nothing to undo")
+	for _, d := range []*lab.Director{h.Master, h.Slave} {
+		if r, err := d.Start(t.Context()); err != nil || r.Code != 0 {
+			t.Fatalf("%+v %v", r, err)
+		}
+	}
+	waitFor(t, limit, "ha-master has the address", h.Master.HoldsVIP)
+	a.whole()
+	probe, err := h.Client.ProbeHTTP(netip.AddrPortFrom(lab.VIP, 80), 20*time.Millisecond)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer probe.Stop()
+	waitFor(t, limit, "the page", func() bool { by, _ := probe.Answers(time.Time{}, time.Now()); return len(by) > 0 })
+	begin := a.files()
+
+	// What would be an outage is refused.
+	a.refused(a.master, "--yes", "move them first")
+	dry := a.slave.run("/tmp/systole adopt --dry-run")
+	for _, want := range []string{"/usr/libexec/heartbeat/heartbeat (dpkg-divert)", "/usr/sbin/ldirectord (dpkg-divert)", "the resources are on ha-master and stay there"} {
+		if !strings.Contains(dry, want) {
+			t.Errorf("--dry-run does not say %q:\n%s", want, dry)
+		}
+	}
+	if d := a.difference(begin); len(d) > 0 {
+		t.Errorf("looking changed %v", d)
+	}
+
+	a.step("adopt ha-slave", probe, a.slave, "--yes", "/usr/sbin/systole")
+	a.step("adopt ha-master, with --standby", probe, a.master, "--yes --standby", "/usr/sbin/systole")
+	for _, changed := range a.difference(begin) {
+		if !adopted.MatchString(changed) {
+			t.Errorf("adopt changed %s", changed)
+		}
+	}
+	a.refused(a.slave, "--yes", "adopted already")
+	a.step("undo ha-slave", probe, a.slave, "--undo --standby", "/usr/libexec/heartbeat/heartbeat")
+	a.step("undo ha-master, with --standby", probe, a.master, "--undo --standby", "/usr/libexec/heartbeat/heartbeat")
+	if d := a.difference(begin); len(d) > 0 {
+		t.Errorf("after all was undone, these are not as before: %v", d)
+	}
+
+	// Alone, there is nobody to take over meanwhile.
+	a.slave.run("/etc/init.d/heartbeat stop")
+	waitFor(t, limit, "ha-slave is dead", func() bool {
+		r, err := h.Master.Exec(t.Context(), "cl_status", "nodestatus", "ha-slave")
+		return err == nil && strings.TrimSpace(r.Stdout) == "dead"
+	})
+	a.refused(a.master, "--yes --standby", "no other node is active")
+	if !h.Master.HoldsVIP() {
+		t.Error("ha-master does not hold the address any more")
+	}
+}
+
+// whole waits until the pair is stable, with all resources on one node.
+func (a *adoption) whole() {
+	a.Helper()
+	quiet := func(d *lab.Director) bool {
+		r, err := d.Exec(a.Context(), "cl_status", "rscstatus")
+		return err == nil && r.Code == 0 && !strings.Contains(r.Stdout, "transition")
+	}
+	waitFor(a.T, limit, "the pair is whole", func() bool {
+		return quiet(a.Master) && quiet(a.Slave) && a.Master.HoldsVIP() != a.Slave.HoldsVIP()
+	})
+}
+
+// step adopts or undoes one node, and looks at who runs then and how the client fared.
+func (a *adoption) step(name string, probe *lab.Probe, m machine, args, exe string) {
+	a.Helper()
+	begin := time.Now()
+	out := m.run("/tmp/systole adopt " + args)
+	if got := m.run("readlink -f /proc/$(tr -d ' ' </run/heartbeat.pid)/exe"); strings.TrimSpace(got) != exe {
+		a.Fatalf("%s: the process is %s, not %s\n%s", name, got, exe, out)
+	}
+	a.whole()
+	// auto_failback brings the resources home.
+	waitFor(a.T, limit, "ha-master has its resources", a.Master.HoldsVIP)
+	a.whole()
+	gap := probe.Longest(begin, time.Now())
+	_, failed := probe.Answers(begin, time.Now())
+	a.Logf("%s: %.1f s, longest time without an answer %v, %d questions failed", name, time.Since(begin).Seconds(), gap.Duration().Round(time.Millisecond), failed)
+	if gap.Duration() > 10*time.Second {
+		a.Errorf("%s: an outage of %v", name, gap.Duration())
+	}
+}
