@@ -31,6 +31,7 @@ type Spec struct {
 	Verify     systolecf.Verify // of the server's certificate
 	CAFile     string           // authorities for Verify; empty is the system's
 	CertWarn   time.Duration    // warn of a certificate that has less to live; 0 is never
+	AgentPort  uint16           // of the real server's agent; 0 is none
 	Timeout    time.Duration    // of the whole check: what the caller should give ctx
 	Attempts   int              // of a ping, each with its share of Timeout
 	// External checks get the virtual's and the real's address and port as arguments.
@@ -45,6 +46,7 @@ type Result struct {
 	Reason  string        // "connection refused", "receive not found in 812 bytes"
 	Monitor string        // the original's text for the monitorfile; empty means "-"
 	Took    time.Duration // wall time of the probe
+	Agent   string        // what the server's agent says, if it was asked and answered
 	Warning string        // what is wrong although it may be up, for the log
 	Trace   []string      // transcript of a failed probe, for status --verbose
 	Stack   string        // of a checker that panicked, for the log; else empty

@@ -45,5 +45,8 @@ func (g guarded) Check(ctx context.Context, s Spec) (r Result) {
 		ctx, cancel = context.WithTimeout(ctx, timeout)
 		defer cancel()
 	}
-	return g.Checker.Check(ctx, s)
+	if r = g.Checker.Check(ctx, s); r.Up && s.AgentPort != 0 {
+		askAgent(ctx, s, &r)
+	}
+	return r
 }

@@ -29,6 +29,7 @@ func SpecOf(v *ldirectordcf.Virtual, r *ldirectordcf.Real) Spec {
 		Verify:         v.Options.Verify,
 		CAFile:         v.Options.CAFile,
 		CertWarn:       v.Options.CertWarn,
+		AgentPort:      v.Options.AgentPort,
 		Timeout:        v.Timeout(),
 		Attempts:       max(v.CheckCount, 1),
 		Virtual:        v.VIP.Addr,

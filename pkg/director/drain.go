@@ -18,7 +18,7 @@ func (d *Director) drain(servers []Server) {
 	}
 	for _, v := range d.virtuals {
 		for _, m := range v.members {
-			if now := d.drained[m.server()]; now != m.drained {
+			if now := d.isDrained(m); now != m.drained {
 				d.setDrained(m, now)
 				if m.health == Up {
 					d.restore(m)

@@ -82,7 +82,7 @@ func (d *Director) drift(v *virtual) (found []string) {
 			want = m.weightless()
 		}
 		switch {
-		case m.health == Unknown:
+		case m.health == Unknown || m.awaitsAgent() && have != nil:
 		case m.health == Up && have == nil:
 			add("Real server %s (%s) has vanished from the table: putting it back", m.name, v.label)
 		case have == nil:

@@ -32,7 +32,11 @@ func (m *member) want() ipvs.Dest {
 	if m.drained {
 		return m.weightless()
 	}
-	return m.dest
+	want := m.dest
+	if m.probe != nil {
+		want.Weight = m.probe.agent.weight(want.Weight)
+	}
+	return want
 }
 
 // weightless is m without traffic. As ipvsadm is called by the original for it, thresholds go too.
@@ -46,6 +50,7 @@ func (d *Director) restore(m *member) {
 	have := d.table.dest(m.v, want.Addr)
 	switch {
 	case have != nil && sameDest(*have, want):
+	case have != nil && have.Weight > 0 && sameForward(*have, want) && m.awaitsAgent():
 	case m.drained && have != nil:
 		d.changeMember(m, ipvs.EditDest, want, line{text: "Draining " + text})
 	case m.drained:

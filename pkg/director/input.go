@@ -35,6 +35,7 @@ type Checked struct {
 	Maintenance string
 	Monitor     string   // for the monitorfile; empty is "-"
 	Trace       []string // what was said in a failed check
+	Agent       string   // what the server's agent says; empty if it was not asked or did not answer
 	Warning     string   // what is wrong although the server may be up
 }
 

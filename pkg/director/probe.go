@@ -35,6 +35,7 @@ type probe struct {
 	running  uint64        // the ID of the check under way, or 0
 	answered time.Duration // when the last check was answered
 	checks   uint64        // answered so far
+	agent    agentState
 	warned   time.Duration // when the last warning was logged
 	warning  string        // of the last check
 	urgent   bool          // a member waits for its first verdict

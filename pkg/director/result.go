@@ -16,7 +16,7 @@ func (d *Director) checked(in Checked) {
 	}
 	defer d.settleState()
 	if in.Maintenance != "" {
-		d.maintain(p, in)
+		d.maintain(p, "in maintenance, by the file "+in.Maintenance)
 		return
 	}
 	if p.members[0].v.config.CheckType == ldirectordcf.Off {
@@ -24,6 +24,16 @@ func (d *Director) checked(in Checked) {
 	}
 	p.endCombined(in.Up)
 	d.warn(p, in.Warning)
+	if in.Up && p.key.options.AgentPort != 0 {
+		d.agentSaid(p, in.Agent)
+		switch {
+		case p.agent.maint:
+			d.maintain(p, "in maintenance, says its agent ("+p.agent.text+")")
+			return
+		case p.agent.down:
+			in.Up, in.Reason = false, "its agent says "+p.agent.text
+		}
+	}
 	d.monitor(p, in)
 	if in.Up {
 		d.succeeded(p)
@@ -80,10 +90,9 @@ func (d *Director) takeOut(m *member) {
 	}
 }
 
-// maintain takes a server out because of a file in maintenancedir: at once, whatever
-// failurecount says, and again if somebody put it back.
-func (d *Director) maintain(p *probe, in Checked) {
-	reason := "in maintenance, by the file " + in.Maintenance
+// maintain takes a server out because of a file in maintenancedir, or because its agent says so: at
+// once, whatever failurecount says, and again if somebody put it back.
+func (d *Director) maintain(p *probe, reason string) {
 	if p.watched() {
 		p.note(Failure{At: d.epoch.Add(d.now), Reason: reason})
 		d.sayReason(p, reason)

@@ -25,7 +25,7 @@ import (
 //	config             the input is a ldirectord.cf; the first one starts, another one reloads.
 //	                   rise=N, jitter=N% and the like are options of all its services in systole.cf
 //	servers            A:P=up|down|hang|slow|maintenance ...; those not named are down. In the input,
-//	                   one a line, A:P=down REASON
+//	                   one a line, A:P=down REASON or A:P=up WHAT ITS AGENT SAYS
 //	ipvsadm            the input is ipvsadm commands of somebody else
 //	refuse             OP=TEXT: the table refuses operations whose name begins with OP; without
 //	                   arguments no longer
@@ -359,7 +359,7 @@ func (w *world) startCheck(a director.StartCheck) {
 	x := answer{w.now.Add(time.Millisecond), director.Checked{ID: a.ID, Reason: s.reason}}
 	switch s.state {
 	case "up":
-		x.in.Up = true
+		x.in.Up, x.in.Reason, x.in.Agent = true, "", s.reason
 	case "slow":
 		x.in.Up = true
 		x.at = w.now.Add(slowAnswer)

@@ -54,7 +54,7 @@ type VirtualStatus struct {
 type RealStatus struct {
 	Addr     string    `json:"addr"` // "10.0.0.2:80", as configured
 	Health   Health    `json:"health"`
-	Drained  bool      `json:"drained"`  // by ldirectord drain
+	Drained  bool      `json:"drained"`  // by ldirectord drain, or its agent
 	InTable  bool      `json:"in_table"` // as last read or changed
 	Weight   int32     `json:"weight"`   // in the table
 	Active   uint32    `json:"active"`   // connections when the table was last read
@@ -63,6 +63,7 @@ type RealStatus struct {
 	Checks   uint64    `json:"checks"`   // answered since the configuration first had this check
 	Checked  time.Time `json:"checked"`  // when the last check was answered; zero if none was
 	Reason   string    `json:"reason"`   // of the last failed check
+	Agent    string    `json:"agent"`    // what its agent said last
 	Warning  string    `json:"warning"`  // of the last check: what is wrong although the server may be up
 	Recent   []Failure `json:"recent"`   // the last failed checks, the latest last
 }
@@ -85,7 +86,7 @@ func (d *Director) Status() Status {
 				r.InTable, r.Weight, r.Active, r.Inactive = true, have.Weight, have.ActiveConns, have.InactConns
 			}
 			if p := m.probe; p != nil {
-				r.Failures, r.Checks, r.Recent, r.Warning = p.failures, p.checks, slices.Clone(p.recent), p.warning
+				r.Failures, r.Checks, r.Recent, r.Warning, r.Agent = p.failures, p.checks, slices.Clone(p.recent), p.warning, p.agent.text
 				if n := len(p.recent); n > 0 {
 					r.Reason = p.recent[n-1].Reason
 				}

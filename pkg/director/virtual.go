@@ -67,7 +67,7 @@ type member struct {
 	name    string    // ADDR:PORT as configured
 	probe   *probe    // nil if there is nothing to check
 	health  Health
-	drained bool
+	drained bool // by ldirectord drain, or its agent
 }
 
 func (d *Director) newVirtual(c *ldirectordcf.Virtual) *virtual {
@@ -91,10 +91,10 @@ func (d *Director) newVirtual(c *ldirectordcf.Virtual) *virtual {
 	// With checktype on or off there is only maintenancedir to look at.
 	checked := c.CheckType != ldirectordcf.On && c.CheckType != ldirectordcf.Off || d.config.Global.MaintenanceDir != ""
 	for _, m := range v.members {
-		m.drained = d.drained[m.server()]
 		if checked {
 			d.schedule.join(m)
 		}
+		m.drained = d.isDrained(m)
 	}
 	return v
 }

@@ -79,6 +79,9 @@ func writeVirtual(b *strings.Builder, v director.VirtualStatus, now time.Time) {
 
 func health(r director.RealStatus) string {
 	text := r.Health.String()
+	if r.Agent != "" {
+		text += ", agent says " + r.Agent
+	}
 	if r.Drained {
 		text += ", drained"
 	}
