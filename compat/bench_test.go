@@ -11,6 +11,8 @@ import (
 )
 
 // benchTimers are the tutorial's files with a shorter deadtime, so that a run is not all waiting.
+const benchDeadtime = 3 * time.Second
+
 var benchTimers = strings.NewReplacer("keepalive 2\n", "keepalive 1\n", "deadtime 5\n", "deadtime 3\n", "warntime 3\n", "warntime 2\n")
 
 // TestBenchTakeover measures a takeover after a power-off, a planned stop and the fail-back.
@@ -20,6 +22,15 @@ func TestBenchTakeover(t *testing.T) {
 			t.Logf("run %d of %d, %s", run+1, *benchRuns, impl)
 			benchTakeover(t, impl)
 		}
+	}
+}
+
+// beatOf accepts the heartbeat packets of a node.
+func beatOf(d *lab.Director) func(lab.Frame) bool {
+	own := d.Addr().As4()
+	return func(f lab.Frame) bool {
+		b := f.Data // Ethernet, IPv4 without options, UDP
+		return len(b) > 42 && b[12] == 8 && b[13] == 0 && b[14] == 0x45 && b[23] == 17 && [4]byte(b[26:30]) == own && b[36] == 694>>8 && b[37] == 694&255
 	}
 }
 
@@ -72,7 +83,12 @@ func benchTakeover(t *testing.T, impl lab.Impl) {
 	must(err)
 	forks, err := h.Slave.CountForks()
 	must(err)
+	wire, err := h.Capture("")
+	must(err)
+	_, err = wire.Wait(ctx, beatOf(h.Master))
+	must(err)
 	must(h.Master.PowerOff())
+	must(wire.Stop())
 	up, err := slave.Wait(ctx, func(e lab.AddrEvent) bool { return e.Added && e.Addr.Addr() == lab.VIP })
 	must(err)
 	waitFor(t, 30*time.Second, "the takeover is complete", func() bool { return strings.Contains(h.Slave.Log(), "mach_down takeover complete.") })

@@ -3,6 +3,7 @@ package compat
 import (
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -154,5 +155,41 @@ func TestChecklistLogLines(t *testing.T) {
 	}
 	if inOrder(log, "n", lab.Original, []logLine{one}) == nil {
 		t.Error("the other dialect is accepted")
+	}
+}
+
+// TestChecklistJoin: S36 takes the tutorial's order and that of golden/S1, and neither with a line
+// missing or out of its place.
+func TestChecklistJoin(t *testing.T) {
+	const (
+		starting  = "Dec 25 15:41:37 ha-slave heartbeat: [4]: info: Starting \"/usr/lib64/heartbeat/ipfail\" as uid 0  gid 0 (pid 4)\n"
+		active    = "Dec 25 15:41:38 ha-slave heartbeat: [3]: info: Status update for node ha-master: status active\n"
+		harc      = "harc(default)[7]:\t2018/12/25_15:41:38 info: Running /etc/ha.d//rc.d/status status\n"
+		told      = "Dec 25 15:41:42 ha-slave ipfail: [4]: info: Status update: Node ha-master now has status active\n"
+		asking    = "Dec 25 15:41:44 ha-slave ipfail: [4]: info: Asking other side for ping node count.\n"
+		noGiveup  = "Dec 25 15:41:47 ha-slave ipfail: [4]: info: No giveup timer to abort.\n"
+		balanced  = "Dec 25 15:41:47 ha-slave ipfail: [4]: info: Ping node count is balanced.\n"
+		remote    = "Dec 25 15:41:48 ha-slave heartbeat: [3]: info: remote resource transition completed.\n"
+		local     = "Dec 25 15:41:48 ha-slave heartbeat: [3]: info: local resource transition completed.\n"
+		initial   = "Dec 25 15:41:48 ha-slave heartbeat: [3]: info: Initial resource acquisition complete (T_RESOURCES(us))\n"
+		resources = "Dec 25 15:41:48 ha-slave heartbeat: [9]: info: No local resources [/usr/share/heartbeat/ResourceManager listkeys ha-slave] to acquire.\n"
+	)
+	for name, lines := range map[string][]string{
+		"tutorial": {starting, active, harc, told, asking, noGiveup, remote, remote, initial, resources},
+		"golden":   {active, harc, starting, balanced, local, initial, resources},
+	} {
+		ok := func(lines []string) bool { return joins(strings.Join(lines, ""), "ha-slave", lab.Ours) == nil }
+		if !ok(lines) {
+			t.Errorf("%s: %v", name, joins(strings.Join(lines, ""), "ha-slave", lab.Ours))
+		}
+		for i, l := range lines {
+			rest := slices.Delete(slices.Clone(lines), i, i+1)
+			if ok(rest) {
+				t.Errorf("%s is accepted without %q", name, l)
+			}
+			if l == initial && ok(slices.Insert(rest, 0, l)) || l == starting && ok(append(rest, l)) {
+				t.Errorf("%s is accepted with %q out of its place", name, l)
+			}
+		}
 	}
 }

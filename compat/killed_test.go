@@ -103,10 +103,17 @@ func (p *pair) either(rnd *rand.Rand) *lab.Director {
 	return p.h.Slave
 }
 
+// kill ends the node's daemon, if it is there still. What is dead must not be said to run: nobody
+// would start it again.
 func (p *pair) kill(d *lab.Director) {
 	p.t.Helper()
-	if _, err := d.Crash(); err != nil {
+	n, err := d.Crash()
+	if err != nil {
 		p.t.Fatal(err)
+	}
+	if p.runs(d) {
+		procs, err := d.Processes()
+		p.t.Fatalf("%s runs after %d processes were killed: %+v %v", d.Name(), n, procs, err)
 	}
 }
 

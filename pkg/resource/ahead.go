@@ -10,9 +10,13 @@ import (
 	"github.com/systole-ha/systole/pkg/config/haresources"
 )
 
-// aheadLimit is how long a group's address waits for what surrounds it to serve. Packets for the
-// address wait meanwhile, or are sent again; a hung real server must not keep it down.
-const aheadLimit = 50 * time.Millisecond
+// How long a group's address waits for what surrounds it: until it is started, which is quick unless
+// a name server does not answer, and then until it serves. Packets for the address wait meanwhile, or
+// are sent again; neither a name server nor a hung real server must keep it down.
+const (
+	aheadLimit  = 500 * time.Millisecond
+	settleLimit = 50 * time.Millisecond
+)
 
 // isAddress reports whether a resource is an address.
 func isAddress(r haresources.Resource) bool {
@@ -53,10 +57,8 @@ func (j *job) startAhead(s script, g haresources.Group, from int) *ahead {
 		close(a.done)
 		return a
 	}
-	settling, stop := context.WithTimeout(j.ctx, aheadLimit)
 	settled := make(chan struct{})
 	go func() { // ends with a.done or, settling, soon after
-		defer stop()
 		defer close(settled)
 		for _, e := range a.starts {
 			c := j.call(e.choice, g.Resources[e.place], agent.Start)
@@ -65,15 +67,20 @@ func (j *job) startAhead(s script, g haresources.Group, from int) *ahead {
 			close(e.done)
 		}
 		close(a.done)
+		settling, stop := context.WithTimeout(j.ctx, settleLimit)
+		defer stop()
 		for _, e := range a.starts {
 			if e.err == nil {
 				j.settle(settling, e.choice, g.Resources[e.place])
 			}
 		}
 	}()
+	limit := time.NewTimer(aheadLimit + settleLimit)
+	defer limit.Stop()
 	select {
 	case <-settled:
-	case <-settling.Done():
+	case <-limit.C:
+	case <-j.ctx.Done():
 	}
 	return a
 }

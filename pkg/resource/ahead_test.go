@@ -3,7 +3,6 @@ package resource
 import (
 	"context"
 	"fmt"
-	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -55,7 +54,7 @@ func (a *traced) Run(_ context.Context, c agent.Call) (agent.Result, error) {
 // surrounder is a traced agent that surrounds the addresses of its group.
 type surrounder struct {
 	traced
-	hangs bool // Settle waits for its context's end
+	hangs bool // Settle waits until it is told to give up
 	off   bool // it does not surround
 }
 
@@ -107,7 +106,7 @@ func TestSurround(t *testing.T) {
 		},
 		"hung real server": {
 			hangs:       true,
-			take:        []string{"ipvsadm start", "ldirectord start", "ipvsadm settled", "IPaddr start", "web start"},
+			take:        []string{"ipvsadm start", "ldirectord start", "ipvsadm settled", "ldirectord settled", "IPaddr start", "web start"},
 			give:        []string{"web stop", "IPaddr stop", "ldirectord stop", "ipvsadm stop"},
 			logOfGiving: fmt.Sprintf(givenLog, "", "", stopLines+clearLine),
 		},
@@ -128,9 +127,6 @@ func TestSurround(t *testing.T) {
 				t.Errorf("%+v", d)
 			}
 			got := tr.take()
-			if c.hangs { // it settles when it is told to end, at some time
-				got = slices.DeleteFunc(got, func(s string) bool { return s == "ldirectord settled" })
-			}
 			if diff := cmp.Diff(c.take, got); diff != "" {
 				t.Errorf("taken (-want +got):\n%s", diff)
 			}
@@ -140,8 +136,7 @@ func TestSurround(t *testing.T) {
 			if d := b.give(t, "IPaddr::10.0.0.1"); d.Code != 0 {
 				t.Errorf("%+v", d)
 			}
-			got = slices.DeleteFunc(tr.take(), func(s string) bool { return s == "ldirectord settled" })
-			if diff := cmp.Diff(c.give, got); diff != "" {
+			if diff := cmp.Diff(c.give, tr.take()); diff != "" {
 				t.Errorf("given (-want +got):\n%s", diff)
 			}
 			if diff := cmp.Diff(c.logOfGiving, b.log(t)); diff != "" {
@@ -190,5 +185,45 @@ ResourceManager(default)[A]: CRIT: Giving up resources due to failure of ldirect
 ResourceManager(default)[A]: info: Retrying failed stop operation [ipvsadm]
 `) {
 		t.Error(log)
+	}
+}
+
+// blocked is a surrounder whose start ends when the address is up.
+type blocked struct {
+	surrounder
+	up chan struct{}
+}
+
+func (a *blocked) Run(ctx context.Context, c agent.Call) (agent.Result, error) {
+	if c.Op == agent.Start {
+		<-a.up
+	}
+	return a.surrounder.Run(ctx, c)
+}
+
+// raised is an address that tells when it is up.
+type raised struct {
+	traced
+	up chan struct{}
+}
+
+func (a *raised) Run(ctx context.Context, c agent.Call) (agent.Result, error) {
+	if c.Op == agent.Start {
+		defer close(a.up)
+	}
+	return a.traced.Run(ctx, c)
+}
+
+// TestSurroundHangs wants the address up although what is to be there before it does not start.
+func TestSurroundHangs(t *testing.T) {
+	tr, up := &trace{}, make(chan struct{})
+	b := newBench(t, "ha-master IPaddr::10.0.0.1 ldirectord", halog.C6, Options{Agents: map[string]agent.Agent{
+		"IPaddr": &raised{traced{trace: tr}, up}, "ldirectord": &blocked{surrounder{traced: traced{trace: tr}}, up},
+	}})
+	if d := b.take(t, "ldirectord"); d.Code != 0 {
+		t.Errorf("%+v", d)
+	}
+	if diff := cmp.Diff([]string{"IPaddr start", "ldirectord start"}, tr.take()[:2]); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
 	}
 }
