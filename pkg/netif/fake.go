@@ -20,17 +20,18 @@ type Fake struct {
 	// "delete", "route" or "up"; what is the address, prefix or link.
 	Fail func(op, what string) error
 
-	mu       sync.Mutex
-	links    []Link
-	addrs    []Addr
-	routes   []Route // added by AddRoute only
-	watchers map[int]func(Event)
-	next     int
+	mu        sync.Mutex
+	links     []Link
+	addrs     []Addr
+	routes    []Route                        // added by AddRoute only
+	neighbors map[string]map[netip.Addr]bool // by link
+	watchers  map[int]func(Event)
+	next      int
 }
 
 // NewFake makes a host with lo (127.0.0.1/8) and the named interfaces, all up.
 func NewFake(names ...string) *Fake {
-	f := &Fake{watchers: map[int]func(Event){}}
+	f := &Fake{watchers: map[int]func(Event){}, neighbors: map[string]map[netip.Addr]bool{}}
 	f.links = append(f.links, Link{Index: 1, Name: "lo", MTU: 65536, Up: true, Running: true, Loopback: true})
 	for i, n := range names {
 		f.links = append(f.links, Link{
@@ -239,6 +240,31 @@ func (f *Fake) DelAddr(link string, p netip.Prefix) error {
 	})
 	f.tell(events)
 	return nil
+}
+
+// AddNeighbor makes a host known on a link.
+func (f *Fake) AddNeighbor(link string, ip netip.Addr) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.neighbors[link] == nil {
+		f.neighbors[link] = map[netip.Addr]bool{}
+	}
+	f.neighbors[link][ip] = true
+}
+
+// DelNeighbor is Host.
+func (f *Fake) DelNeighbor(link string, ip netip.Addr) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	err := error(unix.ENOENT)
+	switch {
+	case f.link(link) == nil:
+		err = unix.ENODEV
+	case f.neighbors[link][ip]:
+		delete(f.neighbors[link], ip)
+		return nil
+	}
+	return fmt.Errorf("delete neighbour %s from %s: %w", ip, link, err)
 }
 
 // DelRoute is Host.

@@ -82,6 +82,9 @@ type Host interface {
 	DelAddr(link string, p netip.Prefix) error
 	// DelRoute removes the route to dst through link from the table main.
 	DelRoute(link string, dst netip.Prefix) error
+	// DelNeighbor forgets where on a link another host with this address is; ENOENT when that is not
+	// known.
+	DelNeighbor(link string, ip netip.Addr) error
 	// SetUp brings a link up.
 	SetUp(link string) error
 	// Watch calls f with each change from now on, one call at a time, until ctx ends. It returns

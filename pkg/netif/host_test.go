@@ -3,6 +3,7 @@ package netif
 import (
 	"context"
 	"errors"
+	"net"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -38,7 +39,7 @@ func inNamespace(t *testing.T) bool {
 
 func TestFake(t *testing.T) {
 	f := NewFake("eth0", "eth1")
-	conform(t, f, func() { f.SetDown("eth0") })
+	conform(t, f, func() { f.SetDown("eth0") }, func(ip netip.Addr) { f.AddNeighbor("eth0", ip) })
 }
 
 func TestKernel(t *testing.T) {
@@ -62,11 +63,16 @@ func TestKernel(t *testing.T) {
 		l, err := netlink.LinkByName("eth0")
 		must(err)
 		must(netlink.LinkSetDown(l))
+	}, func(ip netip.Addr) {
+		l, err := netlink.LinkByName("eth0")
+		must(err)
+		must(netlink.NeighAdd(&netlink.Neigh{LinkIndex: l.Attrs().Index, IP: ip.AsSlice(), State: netlink.NUD_STALE, HardwareAddr: net.HardwareAddr{2, 0, 0, 0, 0, 1}}))
 	})
 }
 
-// conform holds a Host with lo and eth0 (which down takes down) against what Host promises.
-func conform(t *testing.T, h Host, down func()) {
+// conform holds a Host with lo and eth0 (which down takes down, and on which meet makes a neighbour
+// known) against what Host promises.
+func conform(t *testing.T, h Host, down func(), meet func(netip.Addr)) {
 	p := netip.MustParsePrefix
 	must := func(err error) {
 		t.Helper()
@@ -176,6 +182,14 @@ func conform(t *testing.T, h Host, down func()) {
 	refused("delete on unknown link", h.DelAddr("eth9", main), unix.ENODEV)
 	refused("up of unknown link", h.SetUp("eth9"), unix.ENODEV)
 	refused("unknown route", h.DelRoute("eth0", p("198.51.100.0/24")), unix.ESRCH)
+
+	for _, ip := range []string{"172.16.60.9", "fd00:1::9"} {
+		ip := netip.MustParseAddr(ip)
+		meet(ip)
+		must(h.DelNeighbor("eth0", ip))
+		refused("unknown neighbour", h.DelNeighbor("eth0", ip), unix.ENOENT)
+		refused("neighbour on unknown link", h.DelNeighbor("eth9", ip), unix.ENODEV)
+	}
 
 	vip := p("172.16.60.111/24")
 	must(h.AddAddr(Addr{Link: "eth0", Prefix: vip, Label: "eth0:0"}))

@@ -229,6 +229,18 @@ func (k *Kernel) DelRoute(link string, dst netip.Prefix) error {
 	return nil
 }
 
+// DelNeighbor is Host.
+func (k *Kernel) DelNeighbor(link string, ip netip.Addr) error {
+	l, err := k.link(link)
+	if err == nil {
+		err = k.h.NeighDel(&netlink.Neigh{LinkIndex: l.Attrs().Index, IP: ip.AsSlice()})
+	}
+	if err != nil {
+		return fmt.Errorf("delete neighbour %s from %s: %w", ip, link, err)
+	}
+	return nil
+}
+
 // SetUp is Host.
 func (k *Kernel) SetUp(link string) error {
 	l, err := k.link(link)

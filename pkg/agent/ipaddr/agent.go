@@ -238,6 +238,14 @@ func (x *call) link(name string) (netif.Link, bool) {
 	return netif.Link{}, false
 }
 
+// remove takes an address off a link. What is known of another host with that address is forgotten
+// first: from the last time that the other node had it, and packets that come here now would go
+// there, whose knowledge sends them back, until they die. So they wait for its announcement.
+func (x *call) remove(link string, p netip.Prefix) error {
+	_ = x.o.Host.DelNeighbor(link, p.Addr()) // most often nothing is known
+	return x.o.Host.DelAddr(link, p)
+}
+
 // announce begins the announcement; nothing leaves through lo.
 func (x *call) announce(link string, ip netip.Addr, failure string) {
 	if strings.HasPrefix(link, "lo") {

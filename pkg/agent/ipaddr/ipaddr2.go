@@ -143,7 +143,7 @@ func (x *ipaddr2) stop() int {
 		return success
 	}
 	x.log("INFO: IP status = ok, IP_CIP=")
-	if err := x.o.Host.DelAddr(p.link, p.prefix); err != nil && !errors.Is(err, syscall.EADDRNOTAVAIL) {
+	if err := x.remove(p.link, p.prefix); err != nil && !errors.Is(err, syscall.EADDRNOTAVAIL) {
 		x.keep(p)
 		x.log("ERROR: %s", rtnetlink(err))
 		if x.o.Dialect == halog.D12 {

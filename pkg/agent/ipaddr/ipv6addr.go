@@ -95,7 +95,7 @@ func (x *ipv6addr) stop() int {
 		return success
 	}
 	x.o.Announcer.Cancel(a.Link, ip)
-	if err := x.o.Host.DelAddr(a.Link, a.Prefix); err != nil && !errors.Is(err, syscall.EADDRNOTAVAIL) {
+	if err := x.remove(a.Link, a.Prefix); err != nil && !errors.Is(err, syscall.EADDRNOTAVAIL) {
 		x.c.Log.Print(err.Error())
 		return genericError
 	}

@@ -157,7 +157,7 @@ func (x *portable) stop() int {
 	}
 	x.o.Announcer.Cancel(a.Link, ip)
 	x.log("INFO: ifconfig %s down", a.Label)
-	if err := x.o.Host.DelAddr(a.Link, a.Prefix); err != nil && !errors.Is(err, syscall.EADDRNOTAVAIL) {
+	if err := x.remove(a.Link, a.Prefix); err != nil && !errors.Is(err, syscall.EADDRNOTAVAIL) {
 		x.c.Log.Print(err.Error())
 		x.log("WARNING: IP Address %s NOT released: rc=%d", ip, genericError)
 		return genericError
