@@ -141,14 +141,10 @@ func TestPackageOverOriginals(t *testing.T) {
 	files := "/etc/ha.d/ha.cf /etc/ha.d/authkeys /etc/ha.d/haresources /etc/ha.d/ldirectord.cf /var/lib/heartbeat/hb_uuid /etc/ha.d/resource.d/Delay"
 	slave.write("/etc/ha.d/resource.d/Delay", "#!/bin/sh\n# my own\n", 0o755)
 	before := slave.run("sha256sum " + files)
-	out := slave.run("dpkg --force-confold -i " + filepath.Join(dist, "systole_0.1.0_amd64.deb"))
+	out := slave.run("dpkg --force-confold -i " + filepath.Join(dist, "systole_0.1.0_amd64.deb") + " </dev/null")
 	if after := slave.run("sha256sum " + files); after != before {
 		t.Errorf("files changed:\n%s\n%s", before, after)
 	}
-	if !strings.Contains(out, "heartbeat runs on with its old program") { // without systemd nobody has stopped it
-		t.Errorf("dpkg printed:\n%s", out)
-	}
-	slave.run("/etc/init.d/heartbeat restart </dev/null")
 	if got := slave.run("readlink -f /proc/$(tr -d ' ' </run/heartbeat.pid)/exe"); strings.TrimSpace(got) != "/usr/sbin/systole" {
 		t.Fatalf("the process is %s\n%s", got, out)
 	}

@@ -61,6 +61,7 @@ type client struct {
 	pid     int // 0: not running
 	fast    int
 	dead    bool // will not be started again
+	asked   bool // to end
 }
 
 // isIpfail knows the ipfail of either family of distributions; the program is served in process
@@ -180,7 +181,9 @@ func (c *clients) died(now time.Time, cl *client, st *os.ProcessState, err error
 		c.reboot()
 	}
 	if c.ending {
-		c.stopNext()
+		if cl.asked { // another's death is seen when its turn comes
+			c.stopNext()
+		}
 		return
 	}
 	if code == noRespawn {
@@ -232,7 +235,12 @@ func (c *clients) stop() {
 func (c *clients) stopNext() {
 	for i := len(c.list) - 1; i >= 0; i-- {
 		cl := c.list[i]
-		if cl.pid == 0 || cl.dead {
+		if cl.asked {
+			continue
+		}
+		cl.asked = true
+		if cl.pid == 0 {
+			c.log.Logf(halog.Info, "client [%s] is not running.", cl.Command)
 			continue
 		}
 		c.log.Logf(halog.Info, "killing %s process group %d with signal 15", cl.Command, cl.pid)

@@ -195,13 +195,13 @@ func TestFIFO(t *testing.T) {
 	big := strings.Repeat("x", 70<<10)
 	for _, text := range []string{
 		"noise\n<<<\n", ">>>\nt=a\nx=1\n<<<\n", ">>>\nt=cut\n>>>\nt=b\n<<<\n",
-		">>>\nbig=" + big + "\n<<<\n", ">>>\nt=c\r\n<<<\r\n",
+		">>>\nbig=" + big + "\n<<<\n", ">>>\nt=c\r\n<<<\r\n", "###\n9:(0)t=abcd,5:(0)x=,%%%\n",
 	} {
 		if _, err := w.WriteString(text); err != nil {
 			t.Fatal(err)
 		}
 	}
-	for _, want := range []string{">>>\nt=a\nx=1\n<<<\n", ">>>\nt=b\n<<<\n", ">>>\nt=c\r\n<<<\n"} {
+	for _, want := range []string{">>>\nt=a\nx=1\n<<<\n", ">>>\nt=b\n<<<\n", ">>>\nt=c\r\n<<<\n", "###\n9:(0)t=abcd,5:(0)x=,%%%\n"} {
 		select {
 		case msg := <-got:
 			if msg != want {

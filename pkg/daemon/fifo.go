@@ -57,7 +57,7 @@ func drain(f *os.File) {
 	})
 }
 
-// readFIFO hands each message between ">>>" and "<<<" to say until ctx ends. Text outside of
+// readFIFO hands each message between ">>>" and "<<<", or "###" and "%%%" (netstrings), to say until ctx ends. Text outside of
 // messages is skipped, and so is a message that another writer's line broke into: what is cut
 // off by a new ">>>" is lost, the new one is not.
 func readFIFO(ctx context.Context, f *os.File, log *halog.Logger, say func([]byte)) {
@@ -65,7 +65,8 @@ func readFIFO(ctx context.Context, f *os.File, log *halog.Logger, say func([]byt
 	defer stop()
 	in := bufio.NewReaderSize(f, 16<<10)
 	var msg []byte
-	inside, tooLong := false, false
+	var end string // of the message that we are in; "" is none
+	tooLong := false
 	for {
 		line, err := in.ReadSlice('\n')
 		if err != nil && !errors.Is(err, bufio.ErrBufferFull) {
@@ -76,19 +77,20 @@ func readFIFO(ctx context.Context, f *os.File, log *halog.Logger, say func([]byt
 		}
 		text := bytes.TrimRight(line, "\r\n")
 		switch {
-		case bytes.Equal(text, []byte(">>>")):
-			if inside {
+		case string(text) == ">>>" || string(text) == "###":
+			if end != "" {
 				log.Logf(halog.Warn, "FIFO message of %d bytes is incomplete: dropped", len(msg))
 			}
-			msg, inside, tooLong = append(msg[:0], ">>>\n"...), true, false
-		case !inside:
-		case bytes.Equal(text, []byte("<<<")):
-			inside = false
-			if tooLong {
+			msg, tooLong = append(append(msg[:0], text...), '\n'), false
+			end = map[byte]string{'>': "<<<", '#': "%%%"}[text[0]]
+		case end == "":
+		case string(text) == end || end == "%%%" && bytes.HasSuffix(text, []byte(end)):
+			end = ""
+			if tooLong || len(msg)+len(text) > fifoLimit {
 				log.Logf(halog.Warn, "FIFO message of more than %d bytes: dropped", fifoLimit)
 				continue
 			}
-			say(append(bytes.Clone(msg), "<<<\n"...))
+			say(append(append(bytes.Clone(msg), text...), '\n'))
 		case len(msg)+len(line) > fifoLimit:
 			tooLong = true
 		default:

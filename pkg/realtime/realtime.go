@@ -29,7 +29,7 @@ const (
 	// ready is how many threads there are to be from the start, so that few come later.
 	ready = 16
 	// look is how often new threads are looked for.
-	look = 200 * time.Millisecond
+	look = time.Second
 	// spared is the process's oom_score_adj: below all that leave theirs alone, above what must never be ended (-1000).
 	spared = -900
 )
