@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -12,6 +14,7 @@ import (
 
 	"github.com/systole-ha/systole/pkg/check"
 	"github.com/systole-ha/systole/pkg/config/ldirectordcf"
+	"github.com/systole-ha/systole/pkg/config/systolecf"
 )
 
 // checkCase is a section of ldirectord.cf for one real service, and what comes of it.
@@ -296,6 +299,50 @@ func TestCheckers(t *testing.T) {
 				run.sound(t)
 				if c, r := of[run], run.result; r.Up != c.up || !strings.Contains(r.Reason, c.reason) {
 					t.Errorf("%v: %s\n%s", r.Up, r.Reason, strings.Join(r.Trace, "\n"))
+				}
+			})
+		}
+	})
+	// What systole.cf asks for beyond the original: whose certificate it is, and how old.
+	t.Run("certificates", func(t *testing.T) {
+		cafile := filepath.Join(t.TempDir(), "ca.pem")
+		if err := os.WriteFile(cafile, f.ca, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		ways := []struct {
+			name   string
+			edit   func(*check.Spec)
+			up     bool
+			reason string
+		}{
+			{"chain", func(s *check.Spec) { s.Verify, s.CAFile = systolecf.VerifyChain, cafile }, true, ""},
+			{"chain, of the system", func(s *check.Spec) { s.Verify = systolecf.VerifyChain }, false, "unknown authority"},
+			{"name", func(s *check.Spec) { s.Verify, s.CAFile, s.ServerName = systolecf.VerifyName, cafile, serviceName }, true, ""},
+			{"another name", func(s *check.Spec) {
+				s.Verify, s.CAFile, s.ServerName = systolecf.VerifyName, cafile, "other.systole.test"
+			}, false, "not other.systole.test"},
+		}
+		var all []*checked
+		seen := map[string]bool{}
+		for _, c := range checkCases {
+			if !c.up || !c.overTLS() || seen[c.service] {
+				continue
+			}
+			seen[c.service] = true
+			for _, w := range ways {
+				run := &checked{name: c.service + " " + w.name, spec: c.spec(t, goodServer, c.port), limit: 10 * time.Second}
+				run.spec.CertWarn = 14 * 24 * time.Hour // more than it has
+				w.edit(&run.spec)
+				all = append(all, run)
+			}
+		}
+		f.checkAll(all, 8)
+		for i, run := range all {
+			t.Run(run.name, func(t *testing.T) {
+				run.sound(t)
+				w, r := ways[i%len(ways)], run.result
+				if r.Up != w.up || !strings.Contains(r.Reason, w.reason) || w.up && !strings.Contains(r.Warning, "certificate of "+serviceName+" ends in 9 days") {
+					t.Errorf("%+v", r)
 				}
 			})
 		}

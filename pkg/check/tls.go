@@ -151,6 +151,7 @@ func (s *session) secure(name string) error {
 			key.as = s.conn.remote.Addr().String()
 		}
 	}
+	s.conn.noDelay()
 	c := tls.Client(s.conn, tlsConfig(key))
 	if err := c.Handshake(); err != nil {
 		return err
