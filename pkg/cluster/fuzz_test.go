@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/systole-ha/systole/pkg/alloc"
 	"github.com/systole-ha/systole/pkg/cluster"
 	"github.com/systole-ha/systole/pkg/cluster/clustertest"
 	"github.com/systole-ha/systole/pkg/hamsg"
@@ -67,7 +68,10 @@ func FuzzStep(f *testing.F) {
 			fields := strings.Split(line[1:], "\t")
 			switch line[0] {
 			case 'r':
-				give(cluster.Received{Link: "eth0", Bytes: []byte(line[1:])})
+				in := cluster.Received{Link: "eth0", Bytes: []byte(line[1:])}
+				if got := alloc.Bytes(func() { give(in) }); len(line) <= 1<<16 && got > 2*alloc.Packet { // with the lines of the log
+					t.Errorf("%d bytes allocated for a packet of %d", got, len(in.Bytes))
+				}
 			case 's':
 				m := new(hamsg.Msg)
 				for _, kv := range fields {

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 
 	"golang.org/x/sys/unix"
@@ -63,6 +64,13 @@ func drain(f *os.File) {
 func readFIFO(ctx context.Context, f *os.File, log *halog.Logger, say func([]byte)) {
 	stop := context.AfterFunc(ctx, func() { f.Close() })
 	defer stop()
+	if err := splitFIFO(f, log, say); ctx.Err() == nil {
+		log.Logf(halog.Error, "FIFO %s: %v", f.Name(), err)
+	}
+}
+
+// splitFIFO is readFIFO until reading ends.
+func splitFIFO(f io.Reader, log *halog.Logger, say func([]byte)) error {
 	in := bufio.NewReaderSize(f, 16<<10)
 	var msg []byte
 	var end string // of the message that we are in; "" is none
@@ -70,10 +78,7 @@ func readFIFO(ctx context.Context, f *os.File, log *halog.Logger, say func([]byt
 	for {
 		line, err := in.ReadSlice('\n')
 		if err != nil && !errors.Is(err, bufio.ErrBufferFull) {
-			if ctx.Err() == nil {
-				log.Logf(halog.Error, "FIFO %s: %v", f.Name(), err)
-			}
-			return
+			return err
 		}
 		text := bytes.TrimRight(line, "\r\n")
 		switch {

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/systole-ha/systole/pkg/alloc"
 )
 
 var opts = []Opt{
@@ -123,6 +125,9 @@ func FuzzParse(f *testing.F) {
 			g.Dialect = Perl
 		}
 		args := strings.Split(line, " ")
+		if got := alloc.Bytes(func() { _, _ = g.Parse(args) }); len(line) <= 1<<16 && got > alloc.Text {
+			t.Errorf("%d bytes allocated for %d", got, len(line))
+		}
 		r, err := g.Parse(args)
 		// Printed one by one, what was understood is understood the same.
 		var again []string

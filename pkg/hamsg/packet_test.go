@@ -7,10 +7,10 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
-	"runtime"
 	"strings"
 	"testing"
 
+	"github.com/systole-ha/systole/pkg/alloc"
 	"github.com/systole-ha/systole/pkg/hamsg"
 	"pgregory.net/rapid"
 )
@@ -299,17 +299,10 @@ func deflated(t *testing.T, s string) string {
 	return b.String()
 }
 
-// cost is how many bytes decoding b takes in all.
+// cost is how many bytes decoding b takes in all; an error costs, too.
 func cost(b []byte) uint64 {
-	var before, after runtime.MemStats
-	runtime.ReadMemStats(&before)
-	_, _ = hamsg.Decode(b) // an error costs too
-	runtime.ReadMemStats(&after)
-	return after.TotalAlloc - before.TotalAlloc
+	return alloc.Bytes(func() { _, _ = hamsg.Decode(b) })
 }
-
-// maxCost is the most that a packet of 64 KiB may cost.
-const maxCost = 1 << 20
 
 func TestMemoryIsBounded(t *testing.T) {
 	fill := func(head, unit, tail string) string {
@@ -345,7 +338,7 @@ func TestMemoryIsBounded(t *testing.T) {
 		if len(packet) > 1<<16+1000 {
 			t.Fatalf("%s: the test's packet has %d bytes", name, len(packet))
 		}
-		if got := cost([]byte(packet)); got > maxCost {
+		if got := cost([]byte(packet)); got > alloc.Packet {
 			t.Errorf("%s: %d bytes allocated for %d", name, got, len(packet))
 		}
 	}
@@ -401,7 +394,7 @@ func FuzzDecode(f *testing.F) {
 	f.Fuzz(func(t *testing.T, b []byte) {
 		given := bytes.Clone(b)
 		if len(b) <= 1<<16 {
-			if got := cost(b); got > maxCost {
+			if got := cost(b); got > alloc.Packet {
 				t.Errorf("%d bytes allocated for %d", got, len(b))
 			}
 		}

@@ -1,9 +1,11 @@
 package hamsg_test
 
 import (
+	"bytes"
 	"strings"
 	"testing"
 
+	"github.com/systole-ha/systole/pkg/alloc"
 	"github.com/systole-ha/systole/pkg/hamsg"
 )
 
@@ -53,4 +55,38 @@ func TestSplitterForgetsAnEndlessLine(t *testing.T) {
 	if len(got) != 1 || got[0] != ">>>\nb=2\n<<<\n" || skipped != hamsg.MaxMessage+15 {
 		t.Errorf("got %q, %d skipped", got, skipped)
 	}
+}
+
+// FuzzSplitter: the same messages come out however the bytes are cut, and none of the bytes is lost
+// count of.
+func FuzzSplitter(f *testing.F) {
+	f.Add([]byte("noise\x00>>>\nt=status\n<<<\n>>>\nt=x\n>>>\nt=y\n<<<\nrest"), 3)
+	f.Add([]byte(">>>\n<<<\n<<<\n\x00\x00>>>more\n<<<more\n"), 1)
+	f.Fuzz(func(t *testing.T, data []byte, step int) {
+		split := func(step int) (messages [][]byte, skipped int) {
+			var s hamsg.Splitter
+			for rest := data; len(rest) > 0; {
+				n := min(max(step, 1), len(rest))
+				_, _ = s.Write(rest[:n]) // it never fails
+				rest = rest[n:]
+				for m := s.Next(); m != nil; m = s.Next() {
+					messages = append(messages, m)
+				}
+			}
+			return messages, s.Skipped()
+		}
+		if got := alloc.Bytes(func() { split(len(data)) }); len(data) <= 1<<16 && got > alloc.Packet {
+			t.Errorf("%d bytes allocated for %d", got, len(data))
+		}
+		whole, skipped := split(len(data))
+		cut, skippedCut := split(step)
+		if len(whole) != len(cut) || skipped != skippedCut {
+			t.Fatalf("%d messages and %d bytes skipped; in pieces of %d %d and %d", len(whole), skipped, step, len(cut), skippedCut)
+		}
+		for i, m := range whole {
+			if !bytes.Equal(m, cut[i]) || !bytes.HasPrefix(m, []byte(">>>\n")) || !bytes.HasSuffix(m, []byte("<<<\n")) {
+				t.Errorf("message %d: %q, in pieces %q", i, m, cut[i])
+			}
+		}
+	})
 }

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/systole-ha/systole/pkg/alloc"
 	"github.com/systole-ha/systole/pkg/hamsg"
 	"github.com/systole-ha/systole/pkg/hbauth"
 )
@@ -324,6 +325,13 @@ func FuzzVerify(f *testing.F) {
 		f.Fatal(err)
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
+		if got := alloc.Bytes(func() {
+			if p, err := hamsg.Decode(b); err == nil {
+				_ = r.Verify(p)
+			}
+		}); len(b) <= 1<<16 && got > alloc.Packet {
+			t.Errorf("%d bytes allocated for %d", got, len(b))
+		}
 		p, err := hamsg.Decode(b)
 		if err != nil {
 			return

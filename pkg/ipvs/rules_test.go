@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/systole-ha/systole/pkg/alloc"
 	"github.com/systole-ha/systole/pkg/ipvs"
 	"github.com/systole-ha/systole/pkg/ipvs/model"
 )
@@ -119,6 +120,9 @@ func FuzzParseRules(f *testing.F) {
 	f.Add([]byte("ipvsadm -A --tcp-service=1:80 -srr\n-Ln --stats\n--set 1 2 3\n-e -t 1:80 -r ::1.2.3.4 -w=-1 -- x\n-R\n-A -t [\x00"))
 	f.Add([]byte("-A --sctp-service 0x7f.1:080 -p=\n-D -t 1.2.3.4.5:6\n--start-daemon master --mcast-group ff02::1 --mcast-ttl 7\n-C\n-Z -f 5"))
 	f.Fuzz(func(t *testing.T, text []byte) {
+		if got := alloc.Bytes(func() { ipvs.ParseRules("f", text, ipvs.Names{}) }); len(text) <= 1<<16 && got > alloc.Text {
+			t.Errorf("%d bytes allocated for %d", got, len(text))
+		}
 		commands, problems := ipvs.ParseRules("f", text, ipvs.Names{})
 		lines := strings.Split(string(text), "\n")
 		for _, p := range problems {

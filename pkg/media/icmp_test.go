@@ -5,6 +5,8 @@ import (
 	"testing"
 
 	"golang.org/x/net/bpf"
+
+	"github.com/systole-ha/systole/pkg/alloc"
 )
 
 func TestEchoRequest(t *testing.T) {
@@ -117,6 +119,13 @@ func FuzzEchoReply(f *testing.F) {
 	f.Add([]byte{0, 0, 1, 2, 0x6f, 0, 1, 2, 'x'}, uint16(0x6f00))
 	f.Add([]byte("\x00\x00\x01\x02\x6f\x00\x01\x02###\n10:(0)t=NS_st,14:(0)info=group1,%%%\n"), uint16(0x6f00))
 	f.Fuzz(func(t *testing.T, b []byte, ident uint16) {
+		if got := alloc.Bytes(func() {
+			if _, payload, ok := parseEchoReply(false, b, ident); ok {
+				isPingOf(payload, Spec{Kind: "ping", Name: "h"})
+			}
+		}); len(b) <= 1<<16 && got > alloc.Packet {
+			t.Errorf("%d bytes allocated for %d", got, len(b))
+		}
 		seq, payload, ok := parseEchoReply(false, b, ident)
 		if !ok {
 			return

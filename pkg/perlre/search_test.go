@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/systole-ha/systole/pkg/alloc"
 )
 
 // feed gives text to a search in pieces of n bytes.
@@ -120,6 +122,9 @@ func FuzzCompile(f *testing.F) {
 		f.Add(c.pattern, "Test HA Page\n")
 	}
 	f.Fuzz(func(t *testing.T, pattern, text string) {
+		if got := alloc.Bytes(func() { _, _ = Compile(pattern) }); len(pattern) <= 1<<16 && got > 8*alloc.Text {
+			t.Errorf("%d bytes allocated for a pattern of %d", got, len(pattern))
+		}
 		start := time.Now()
 		re, err := Compile(pattern)
 		if took := time.Since(start); took > 5*time.Second {

@@ -4,6 +4,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/systole-ha/systole/pkg/alloc"
 	"github.com/systole-ha/systole/pkg/hbauth"
 )
 
@@ -96,6 +97,9 @@ func FuzzParse(f *testing.F) {
 	f.Fuzz(func(t *testing.T, text []byte) {
 		if len(text) > 64<<10 {
 			return
+		}
+		if got := alloc.Bytes(func() { Parse("authkeys", text) }); got > alloc.Text {
+			t.Errorf("%d bytes allocated for %d", got, len(text))
 		}
 		ring, problems := Parse("authkeys", text)
 		if (ring == nil) != (problems.Err() != nil) {

@@ -4,10 +4,11 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
-	"runtime"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/systole-ha/systole/pkg/alloc"
 )
 
 const valid = "keepalive 1\ndeadtime 10\ninitdead 10\nauto_failback on\nlogfile /dev/null\nbcast eth0\nnode hba hbb\n"
@@ -316,13 +317,9 @@ func hostile() map[string]string {
 
 func TestHostile(t *testing.T) {
 	for name, text := range hostile() {
-		var before, after runtime.MemStats
-		runtime.ReadMemStats(&before)
 		began := time.Now()
-		Parse("ha.cf", []byte(text), host)
-		took := time.Since(began)
-		runtime.ReadMemStats(&after)
-		if n := after.TotalAlloc - before.TotalAlloc; n > 16<<20 || took > 2*time.Second {
+		n := alloc.Bytes(func() { Parse("ha.cf", []byte(text), host) })
+		if took := time.Since(began); n > alloc.Text || took > 2*time.Second {
 			t.Errorf("%s: %d KiB allocated, %v", name, n>>10, took)
 		}
 	}
@@ -334,6 +331,9 @@ func FuzzParse(f *testing.F) {
 	f.Fuzz(func(t *testing.T, text []byte) {
 		if len(text) > 64<<10 {
 			return
+		}
+		if got := alloc.Bytes(func() { Parse("ha.cf", text, host) }); got > alloc.Text {
+			t.Errorf("%d bytes allocated for %d", got, len(text))
 		}
 		c, problems := Parse("ha.cf", text, host)
 		if len(c.Nodes) > maxNodes || len(c.Media) > maxMedia || len(problems) > maxProblems+1 {
@@ -348,4 +348,31 @@ func FuzzParse(f *testing.F) {
 			t.Errorf("accepted %+v", c)
 		}
 	})
+}
+
+// What the original accepts without a word and is hardly meant.
+func TestWarnings(t *testing.T) {
+	for more, want := range map[string]string{
+		"node c\n":                       `8:6: node: a third node: when one dies, each of the others takes its resources, addresses included (want two nodes)`,
+		"node a\nnode hba\n":             `8:6: node: a third node: when one dies, each of the others takes its resources, addresses included (want two nodes)`,
+		"node HBA\n":                     "",
+		"ping\n":                         `8:1: ping: no value: the line does nothing (want a value)`,
+		"keepalive 1\n":                  "",
+		"keepalive 2\n":                  `8:11: keepalive: "2" replaces "1" above (want one value)`,
+		"logfile /a,/b\n":                `8:9: logfile: "/a" replaces "/dev/null" above (want one value)|8:12: logfile: "/b" replaces "/a" above (want one value)`,
+		"udpport 1000\nudpport 2000\n":   `8:9: udpport: comes too late for bcast above, which keeps port 694 (want udpport above all media)|9:9: udpport: comes too late for bcast above, which keeps port 694 (want udpport above all media)`,
+		"warntime 1\n":                   `8:1: warntime: 1s is not more than keepalive 1s: every heartbeat will be called late (want more than keepalive)`,
+		"warntime 1100ms\n":              "",
+		"warntime 10\n":                  `8:1: warntime: 10s is not less than deadtime 10s: no heartbeat will be called late (want less than deadtime)`,
+		"mcast eth0 225.0.0.1 694 0 0\n": `8:7: mcast: ttl 0: nothing leaves this machine (want 1 or more)`,
+	} {
+		_, problems := Parse("ha.cf", []byte(valid+more), host)
+		var got []string
+		for _, p := range problems {
+			got = append(got, strings.Replace(strings.TrimPrefix(p.String(), "ha.cf:"), "warning: ", "", 1))
+		}
+		if text := strings.Join(got, "|"); text != want || problems.Err() != nil {
+			t.Errorf("%q:\n%s\nwant\n%s", more, text, want)
+		}
+	}
 }

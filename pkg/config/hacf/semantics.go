@@ -67,6 +67,13 @@ func (p *parser) nodes() {
 	if len(c.Nodes) == 0 && !p.anyBad("node") {
 		p.fail(p.placeOf("node"), "", "node NAME NAME", "no nodes defined", "no nodes")
 	}
+	names := map[string]bool{}
+	for _, n := range c.Nodes {
+		if names[n.Name] = true; len(names) == 3 {
+			p.warn(n.Pos, "node", "two nodes", "", "a third node: when one dies, each of the others takes its resources, addresses included")
+			break
+		}
+	}
 	if own == "" || p.anyBad("node") || slices.ContainsFunc(c.Nodes, func(n Node) bool { return n.Name == own }) {
 		return
 	}

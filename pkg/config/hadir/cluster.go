@@ -10,7 +10,7 @@ import (
 	"github.com/systole-ha/systole/pkg/diag"
 )
 
-// nodes: haresources is for two, and what is named twice counts twice.
+// nodes: haresources is for two (hacf warns of a third), and what is named twice counts twice.
 func (c *checker) nodes() {
 	nodes := c.dir.HA.Nodes
 	if len(nodes) == 0 {
@@ -24,11 +24,8 @@ func (c *checker) nodes() {
 		seen[n.Name] = true
 	}
 	last := nodes[len(nodes)-1]
-	switch {
-	case len(seen) == 1:
+	if len(seen) == 1 {
 		c.warn(last.Pos, "node", "two nodes", "%q is the only node: there is nobody to take over", last.Name)
-	case len(seen) > 2:
-		c.warn(last.Pos, "node", "two nodes", "%d nodes: haresources is made for two", len(seen))
 	}
 	for _, m := range c.dir.HA.Media {
 		if m.Ping() && seen[m.Name] {

@@ -72,7 +72,6 @@ func TestDoesNotFit(t *testing.T) {
 		// Nodes.
 		{ha: "node a\nbcast eth0\n", want: `ha.cf:1:6: warning: node: "a" is the only node: there is nobody to take over (want two nodes)`},
 		{ha: "node a b a\nbcast eth0\n", want: `ha.cf:1:10: warning: node: "a" is a node already; the original counts it twice (want each node once)`},
-		{ha: "node a b c\nbcast eth0\n", want: `ha.cf:1:10: warning: node: 3 nodes: haresources is made for two (want two nodes)`},
 		{ha: "node a b\nbcast eth0\nping B\n", want: `ha.cf:3:6: warning: ping: "b" is a node of the cluster too (want a host that is no node)`},
 		// Media.
 		{ha: "node a b\nucast eth7 172.16.60.207\n", want: `ha.cf:2:7: ucast: no interface "eth7" here (want one of eth0, eth1, lo)`},

@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/systole-ha/systole/pkg/alloc"
 )
 
 func show(groups []Group) string {
@@ -101,6 +103,9 @@ func FuzzParse(f *testing.F) {
 	f.Fuzz(func(t *testing.T, text []byte) {
 		if len(text) > 64<<10 {
 			return
+		}
+		if got := alloc.Bytes(func() { Parse("haresources", text, []string{"a", "b"}) }); got > alloc.Text {
+			t.Errorf("%d bytes allocated for %d", got, len(text))
 		}
 		groups, problems := Parse("haresources", text, []string{"a", "b"})
 		for _, g := range groups {

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/systole-ha/systole/pkg/alloc"
 	"github.com/systole-ha/systole/pkg/diag"
 	"github.com/systole-ha/systole/pkg/ipvs"
 )
@@ -218,6 +219,9 @@ func FuzzParse(f *testing.F) {
 		f.Add([]byte(c.text))
 	}
 	f.Fuzz(func(t *testing.T, text []byte) {
+		if got := alloc.Bytes(func() { Parse("cf", text, world()) }); len(text) <= 1<<16 && got > 2*alloc.Text { // ranges may make 65536 real servers
+			t.Errorf("%d bytes allocated for %d", got, len(text))
+		}
 		cfg, problems := Parse("cf", text, world())
 		n := strings.Count(string(text), "\n") + 1
 		for _, p := range problems {

@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/systole-ha/systole/pkg/alloc"
 )
 
 func TestParse(t *testing.T) {
@@ -69,6 +71,9 @@ func FuzzParse(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, text []byte) {
 		given := string(text)
+		if got := alloc.Bytes(func() { Parse("systole.cf", text) }); len(text) <= 1<<16 && got > alloc.Text {
+			t.Errorf("%d bytes allocated for %d", got, len(text))
+		}
 		c, problems := Parse("systole.cf", text)
 		if string(text) != given {
 			t.Error("the text was changed")
