@@ -115,9 +115,21 @@ func Stop(path string) (was bool, err error) {
 		return true, fmt.Errorf("kill pid %d: %w", pid, err)
 	}
 	for {
-		if err := unix.Kill(pid, 0); errors.Is(err, unix.ESRCH) {
+		if ended(pid) {
 			return true, nil
 		}
 		time.Sleep(20 * time.Millisecond)
 	}
+}
+
+// ended tells whether a process is gone, or has ended and is not yet waited for: some containers' first process waits
+// for nobody.
+func ended(pid int) bool {
+	if err := unix.Kill(pid, 0); errors.Is(err, unix.ESRCH) {
+		return true
+	}
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	_, state, _ := bytes.Cut(stat, []byte(") "))
+	threads, _ := os.ReadDir(fmt.Sprintf("/proc/%d/task", pid)) // the last one has let go of the files
+	return err == nil && bytes.HasPrefix(state, []byte("Z")) && len(threads) <= 1
 }
