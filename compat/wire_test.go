@@ -2,11 +2,15 @@ package compat
 
 import (
 	"flag"
+	"fmt"
+	"net/netip"
 	"sort"
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/systole-ha/systole/pkg/cluster"
 	"github.com/systole-ha/systole/pkg/hamsg"
 	"github.com/systole-ha/systole/pkg/hbauth"
 )
@@ -144,4 +148,39 @@ var recorded = map[string]int{
 	"S8-30-ucast":        1514,
 	"S8-30":              1438,
 	"S9":                 400,
+}
+
+// TestScreenOnRecords wants a screen to let every packet pass that an original was seen to send.
+func TestScreenOnRecords(t *testing.T) {
+	all, err := readWireFile(wireFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	passed := 0
+	for _, s := range all {
+		screens := map[string]*cluster.Screen{}
+		now := time.Unix(1_000_000, 0)
+		for _, p := range s.packets {
+			m, err := hamsg.Decode(p.bytes)
+			if err != nil {
+				t.Fatal(err)
+			}
+			signer, err := signerOf(s, p.node, m.Auth)
+			if err != nil {
+				t.Fatal(err)
+			}
+			number, _ := signer.Selected()
+			link := fmt.Sprint(p.node, p.medium, number)
+			if screens[link] == nil {
+				screens[link] = cluster.NewScreen(link, signer, false, func(l cluster.Log) { t.Errorf("%s: %s: %s", s.name, link, l.Text) })
+			}
+			now = now.Add(20 * time.Millisecond)
+			if _, ok := screens[link].Admit(now, netip.AddrPort{}, p.bytes); !ok {
+				t.Errorf("%s: %s packet of %s is kept out: %+v\n%q", s.name, p.medium, p.node, screens[link].Bad(), p.bytes)
+				continue
+			}
+			passed++
+		}
+	}
+	t.Logf("%d packets", passed)
 }

@@ -3,6 +3,7 @@ package cluster
 import (
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -23,56 +24,120 @@ type throttle struct {
 	skipped int
 }
 
+// complaints are what is wrong with packets: counted, and told at a limited rate.
+type complaints struct {
+	now   time.Time
+	quiet bool // log_badpack off
+	tell  func(Level, string)
+	bad   BadPackets
+	kinds map[string]*throttle
+}
+
+// silent tells whether a complaint of that kind would not be told now.
+func (c *complaints) silent(kind string) bool {
+	t := c.kinds[kind]
+	return c.quiet || t != nil && c.now.Before(t.until)
+}
+
+// skip counts a complaint of a kind that is silent.
+func (c *complaints) skip(kind string) {
+	if t := c.kinds[kind]; t != nil {
+		t.skipped++
+	}
+}
+
 // allow tells whether a complaint of that kind may be logged now. The first one after a silence
 // says how many there were.
-func (e *Engine) allow(kind string, level Level) bool {
-	t := e.throttle[kind]
+func (c *complaints) allow(kind string, level Level) bool {
+	t := c.kinds[kind]
 	if t == nil {
 		t = &throttle{}
-		e.throttle[kind] = t
+		c.kinds[kind] = t
 	}
-	if e.now.Before(t.until) {
+	if c.now.Before(t.until) {
 		t.skipped++
 		return false
 	}
 	if t.skipped > 0 {
-		e.log(level, fmt.Sprintf("%d more of the following kind were not logged.", t.skipped))
+		c.tell(level, fmt.Sprintf("%d more of the following kind were not logged.", t.skipped))
 	}
-	t.until, t.skipped = e.now.Add(quietFor), 0
+	t.until, t.skipped = c.now.Add(quietFor), 0
 	return true
+}
+
+// open decodes and verifies a packet. What fails is counted and told of.
+func (c *complaints) open(ring *hbauth.Ring, in Received) (*hamsg.Msg, bool) {
+	p, err := hamsg.Decode(in.Bytes)
+	if err != nil {
+		c.bad.Malformed++
+		c.badSyntax(in, err)
+		return nil, false
+	}
+	if err := ring.Verify(p); err != nil {
+		c.bad.Unsigned++
+		var refused *hbauth.Error
+		if errors.As(err, &refused) {
+			c.badAuth(in, p, refused)
+		}
+		return nil, false
+	}
+	m, err := p.Msg.Inflate()
+	if err != nil {
+		c.bad.Malformed++
+		c.badSyntax(in, err)
+		return nil, false
+	}
+	return m, true
 }
 
 // badSyntax complains of a packet that does not decode. What is no message at all is dropped
 // without a word, as by the original.
-func (e *Engine) badSyntax(in Received, err error) {
-	if errors.Is(err, hamsg.ErrForeign) || e.cfg.QuietBadPackets || !e.allow("syntax", Error) {
+func (c *complaints) badSyntax(in Received, err error) {
+	if errors.Is(err, hamsg.ErrForeign) || c.quiet || !c.allow("syntax", Error) {
 		return
 	}
-	e.log(Error, fmt.Sprintf("Bad packet of %d bytes on link %s from %s: %v", len(in.Bytes), in.Link, orUnknown(in.From, "?"), err))
+	c.tell(Error, fmt.Sprintf("Bad packet of %d bytes on link %s from %s: %v", len(in.Bytes), in.Link, orUnknown(in.From, "?"), err))
 }
 
-// badAuth complains of a packet that does not verify.
-func (e *Engine) badAuth(in Received, p *hamsg.Packet, refused *hbauth.Error) {
-	if e.cfg.QuietBadPackets || !e.allow("auth", Error) {
+// badAuth complains of a packet that does not verify. The MAC that would have been right is cut: who
+// reads the log could send the packet again with it.
+func (c *complaints) badAuth(in Received, p *hamsg.Packet, refused *hbauth.Error) {
+	if c.quiet || !c.allow("auth", Error) {
 		return
 	}
 	if p.Format == hamsg.Text {
 		if refused.Reason == hbauth.UnknownKey {
-			e.log(Warn, fmt.Sprintf("Invalid authentication type [%d] in message!", refused.Key))
+			c.tell(Warn, fmt.Sprintf("Invalid authentication type [%d] in message!", refused.Key))
 		}
-		e.log(Warn, "string2msg_ll: node ["+oneLine(p.Get(hamsg.FOrig))+"] failed authentication")
+		c.tell(Warn, "string2msg_ll: node ["+oneLine(p.Get(hamsg.FOrig))+"] failed authentication")
 		return
 	}
 	switch refused.Reason {
 	case hbauth.UnknownKey:
-		e.log(Warn, fmt.Sprintf("Invalid authentication [%d] in message!", refused.Key))
+		c.tell(Warn, fmt.Sprintf("Invalid authentication [%d] in message!", refused.Key))
 	case hbauth.Mismatch:
-		e.log(Error, "authtoken does not match, authtoken="+oneLine(refused.Got)+", authstr="+refused.Want)
+		c.tell(Error, "authtoken does not match, authtoken="+oneLine(refused.Got)+", authstr="+clip(refused.Want, 8)+"...")
 	default:
-		e.log(Error, "peel_netstring() error in getting auth string")
+		c.tell(Error, "peel_netstring() error in getting auth string")
 	}
-	e.log(Error, "netstring authentication failed, s="+printable(in.Bytes)+", autotoken="+oneLine(p.Auth))
-	e.dump(&p.Msg)
+	c.tell(Error, "netstring authentication failed, s="+printable(in.Bytes)+", autotoken="+oneLine(p.Auth))
+	c.dump(&p.Msg)
+}
+
+// dump logs a message's fields.
+func (c *complaints) dump(m *hamsg.Msg) {
+	fields := m.Fields()
+	c.tell(Error, "MSG: Dumping message with "+strconv.Itoa(len(fields))+" fields")
+	for i, f := range fields {
+		if i == maxDump {
+			return
+		}
+		text := oneLine(f.Name) + "=" + oneLine(f.Value)
+		if f.Kind != hamsg.String {
+			text = fmt.Sprintf("(%d)%s=%x(%d)", f.Kind, oneLine(f.Name), clip(f.Value, maxDumpValue), len(f.Value))
+		}
+		c.tell(Error, fmt.Sprintf("MSG[%d] : [%s]", i, text))
+	}
 }
 
 // printable is the beginning of a packet up to its first unprintable byte, on one line.

@@ -63,8 +63,7 @@ type Engine struct {
 
 	end ending
 
-	bad      BadPackets
-	throttle map[string]*throttle
+	complaints
 }
 
 // node is what the engine knows of a node besides its liveness.
@@ -97,8 +96,9 @@ func New(cfg Config, now time.Time) *Engine {
 		rand:        seqtrack.NewRand(cfg.Seed),
 		deadtime:    cfg.Deadtime,
 		flowControl: true,
-		throttle:    map[string]*throttle{},
+		complaints:  complaints{quiet: cfg.QuietBadPackets, kinds: map[string]*throttle{}},
 	}
+	e.tell = e.log
 	for _, name := range cfg.Nodes {
 		e.addNode(name)
 	}
@@ -153,7 +153,7 @@ func (e *Engine) Step(now time.Time, in Input) []Action {
 	if e.end.over {
 		return nil
 	}
-	e.now, e.out = now, nil
+	e.now, e.complaints.now, e.out = now, now, nil
 	if !e.started {
 		e.start()
 	}

@@ -2,7 +2,6 @@ package cluster
 
 import (
 	"fmt"
-	"strconv"
 	"strings"
 	"time"
 
@@ -301,20 +300,4 @@ func (e *Engine) complain(reason string, m *hamsg.Msg, text string) {
 func (e *Engine) badFields(m *hamsg.Msg, text string) {
 	e.bad.Fields++
 	e.complain("fields", m, text)
-}
-
-// dump logs a message's fields.
-func (e *Engine) dump(m *hamsg.Msg) {
-	fields := m.Fields()
-	e.log(Error, "MSG: Dumping message with "+strconv.Itoa(len(fields))+" fields")
-	for i, f := range fields {
-		if i == maxDump {
-			return
-		}
-		text := oneLine(f.Name) + "=" + oneLine(f.Value)
-		if f.Kind != hamsg.String {
-			text = fmt.Sprintf("(%d)%s=%x(%d)", f.Kind, oneLine(f.Name), clip(f.Value, maxDumpValue), len(f.Value))
-		}
-		e.log(Error, fmt.Sprintf("MSG[%d] : [%s]", i, text))
-	}
 }

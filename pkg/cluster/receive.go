@@ -1,13 +1,11 @@
 package cluster
 
 import (
-	"errors"
 	"time"
 
 	"github.com/systole-ha/systole/pkg/cluster/liveness"
 	"github.com/systole-ha/systole/pkg/cluster/seqtrack"
 	"github.com/systole-ha/systole/pkg/hamsg"
-	"github.com/systole-ha/systole/pkg/hbauth"
 )
 
 // maxUnacked is the original's limit of unacknowledged messages (half of its history, less one).
@@ -15,24 +13,8 @@ const maxUnacked = 249
 
 // received takes a packet from a medium. Nothing of it is believed before it has verified.
 func (e *Engine) received(in Received) {
-	p, err := hamsg.Decode(in.Bytes)
-	if err != nil {
-		e.bad.Malformed++
-		e.badSyntax(in, err)
-		return
-	}
-	if err := e.ring.Verify(p); err != nil {
-		e.bad.Unsigned++
-		var refused *hbauth.Error
-		if errors.As(err, &refused) {
-			e.badAuth(in, p, refused)
-		}
-		return
-	}
-	m, err := p.Msg.Inflate()
-	if err != nil {
-		e.bad.Malformed++
-		e.badSyntax(in, err)
+	m, ok := e.open(e.ring, in)
+	if !ok {
 		return
 	}
 	if m.Get(hamsg.FOrig) == e.cfg.Node && m.Type() != hamsg.TPingStatus {

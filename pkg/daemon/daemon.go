@@ -147,13 +147,12 @@ func (d *service) prepare() error {
 	if err := errors.Join(os.RemoveAll(p.RscTmp), os.Mkdir(p.RscTmp, 0o755|os.ModeSticky)); err != nil {
 		d.core.Logf(halog.Info, "Removing %s failed, recreating.", p.RscTmp)
 	}
-	specs := d.Files.mediaSpecs()
-	d.links, err = openLinks(d.ctx, specs, media.Options{
+	d.links, err = openLinks(d.ctx, d.Files, media.Options{
 		Port:         d.Files.HA.UDPPort,
 		Baud:         d.Files.HA.Baud,
 		Ident:        uint16(os.Getpid()),
 		WriteTimeout: d.Files.HA.Keepalive,
-	}, d.Files.Ring, d.core)
+	}, d.core)
 	if err != nil {
 		d.fifo.Close()
 		return err
@@ -256,7 +255,7 @@ func (d *service) run() cluster.Exit {
 	defer stopWorkers()
 	linkCtx, stopLinks := context.WithCancel(context.WithoutCancel(d.ctx))
 	defer stopLinks()
-	d.start(func() { d.links.run(linkCtx, d.loop.offer, d.core) })
+	d.start(func() { d.links.run(linkCtx, d.loop.post) })
 	d.start(func() {
 		readFIFO(workers, d.fifo, d.core, func(b []byte) { d.loop.post(workers, cluster.Said{Text: b}) })
 	})
@@ -342,7 +341,7 @@ func (d *service) reread(ctx context.Context) {
 	in := cluster.Reread{ConfigChanged: confChanged}
 	if keysChanged {
 		in.Ring = fresh.Ring
-		d.links.keys.Store(fresh.Ring)
+		d.links.use(fresh.Ring)
 		d.Files.stamps[1] = fresh.stamps[1]
 	}
 	d.loop.post(ctx, in)

@@ -14,19 +14,20 @@ import (
 
 // links are the open media. Sending never blocks; receiving is a goroutine for each.
 type links struct {
-	all  []media.Medium
-	log  *halog.Logger
-	keys atomic.Pointer[hbauth.Ring] // what messages on serial lines are signed with
+	all   []media.Medium
+	gates []*gate // of each
+	log   *halog.Logger
+	keys  atomic.Pointer[hbauth.Ring] // what messages on serial lines are signed with
 }
 
 // openLinks opens all media in the order of ha.cf. One that cannot be opened is an error, as in the
 // original: a typo in an interface name must not start a node that hears nobody. (Once open, a
 // medium survives the loss of its interface.)
-func openLinks(ctx context.Context, specs []media.Spec, o media.Options, keys *hbauth.Ring, log *halog.Logger) (*links, error) {
+func openLinks(ctx context.Context, f *Files, o media.Options, log *halog.Logger) (*links, error) {
 	o.Report = func(e media.Event) { log.Log(e.Prio, e.Text) }
 	l := &links{log: log}
-	l.keys.Store(keys)
-	for _, s := range specs {
+	l.keys.Store(f.Ring)
+	for _, s := range f.mediaSpecs() {
 		m, err := media.Open(ctx, s, o)
 		if err != nil {
 			log.Logf(halog.Error, "make_io_childpair: cannot open %s", s)
@@ -36,8 +37,17 @@ func openLinks(ctx context.Context, specs []media.Spec, o media.Options, keys *h
 			return nil, err
 		}
 		l.all = append(l.all, m)
+		l.gates = append(l.gates, newGate(s.Name, f.Ring, !f.HA.LogBadPack, log))
 	}
 	return l, nil
+}
+
+// use takes the keys of another authkeys file.
+func (l *links) use(keys *hbauth.Ring) {
+	l.keys.Store(keys)
+	for _, g := range l.gates {
+		g.use(keys)
+	}
 }
 
 // send puts a packet on the media that it is for.
@@ -72,21 +82,21 @@ func (l *links) text(packet []byte) ([]byte, error) {
 	return p.AppendText(nil)
 }
 
-// run receives on all media until ctx ends; what was sent before is on its way when it returns.
-func (l *links) run(ctx context.Context, deliver func(cluster.Received), log *halog.Logger) {
+// run receives on all media until ctx ends; what was sent before is on its way when it returns. What a
+// gate lets pass is delivered, and deliver may wait.
+func (l *links) run(ctx context.Context, deliver func(context.Context, cluster.Input)) {
 	var wg sync.WaitGroup
-	for _, m := range l.all {
-		wg.Add(1)
-		go func() {
-			defer wg.Done()
-			name := m.Spec().Name
+	for i, m := range l.all {
+		wg.Go(func() {
 			err := m.Run(ctx, func(f media.Frame) {
-				deliver(cluster.Received{Link: name, From: f.From, Bytes: f.Bytes})
+				if in, ok := l.gates[i].admit(f); ok {
+					deliver(ctx, in)
+				}
 			})
 			if err != nil {
-				log.Logf(halog.Error, "%s: %v", m.Spec(), err)
+				l.log.Logf(halog.Error, "%s: %v", m.Spec(), err)
 			}
-		}()
+		})
 	}
 	wg.Wait()
 }

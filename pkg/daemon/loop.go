@@ -11,8 +11,8 @@ import (
 	"github.com/systole-ha/systole/pkg/halog"
 )
 
-// queueLen bounds the inputs that wait for the loop. Packets beyond it are dropped, as a full
-// socket buffer would; answers of calls and local messages wait for room instead.
+// queueLen bounds the inputs that wait for the loop. Whoever has one more waits for room; packets wait
+// in the buffers of their sockets then.
 const queueLen = 1024
 
 // loop owns the engine. Every field is used by the goroutine of run alone, but for the queue.
@@ -39,14 +39,6 @@ func (l *loop) post(ctx context.Context, in cluster.Input) {
 	select {
 	case l.queue <- in:
 	case <-ctx.Done():
-	}
-}
-
-// offer hands the loop a packet, or drops it when the queue is full.
-func (l *loop) offer(in cluster.Received) {
-	select {
-	case l.queue <- in:
-	default:
 	}
 }
 

@@ -89,16 +89,7 @@ func (m *Msg) Unsequenced() bool { return strings.HasPrefix(m.Type(), Unsequence
 // blanks and 0x are skipped, what follows the digits is ignored. It reports whether the field
 // is there and begins with a number; too large a number is not one.
 func (m *Msg) GetHex(name string) (uint64, bool) {
-	s := strings.TrimLeft(m.Get(name), " \t\r\n\v\f")
-	if len(s) > 2 && s[0] == '0' && (s[1] == 'x' || s[1] == 'X') && isHex(s[2]) {
-		s = s[2:]
-	}
-	n := 0
-	for n < len(s) && isHex(s[n]) {
-		n++
-	}
-	v, err := strconv.ParseUint(s[:n], 16, 64)
-	return v, err == nil
+	return ParseHex(m.Get(name))
 }
 
 // GetInt reads a String field as a decimal number as sscanf with %ld does: leading blanks are
@@ -239,20 +230,38 @@ func appendItem(dst []byte, item string) []byte {
 }
 
 // cutItem takes one packed string off the front of s: the inverse of appendItem.
-func cutItem(s string) (item, after string, ok bool) {
+func cutItem[T string | []byte](s T) (item, after T, ok bool) {
+	var none T
 	n, digits := 0, 0
 	for digits < len(s) && '0' <= s[digits] && s[digits] <= '9' {
 		if n = n*10 + int(s[digits]-'0'); n > MaxUncompressed {
-			return "", s, false
+			return none, s, false
 		}
 		digits++
 	}
 	if digits == 0 || digits == len(s) || s[digits] != ':' {
-		return "", s, false
+		return none, s, false
 	}
 	end := digits + 1 + n
 	if end >= len(s) || s[end] != ',' {
-		return "", s, false
+		return none, s, false
 	}
 	return s[digits+1 : end], s[end+1:], true
+}
+
+// ParseHex reads a hexadecimal number as GetHex does.
+func ParseHex[T string | []byte](s T) (uint64, bool) {
+	i := 0
+	for i < len(s) && (s[i] == ' ' || '\t' <= s[i] && s[i] <= '\r') {
+		i++
+	}
+	if len(s)-i > 2 && s[i] == '0' && (s[i+1] == 'x' || s[i+1] == 'X') && isHex(s[i+2]) {
+		i += 2
+	}
+	n := i
+	for n < len(s) && isHex(s[n]) {
+		n++
+	}
+	v, err := strconv.ParseUint(string(s[i:n]), 16, 64)
+	return v, err == nil
 }

@@ -8,6 +8,9 @@ import (
 // blockSize is that of MD5 and of SHA-1.
 const blockSize = 64
 
+// maxMAC is the length of the longest MAC as it is written.
+const maxMAC = 64
+
 // scratchSize holds a padded key and any message that the daemon makes: signing one needs no
 // memory then.
 const scratchSize = 2048

@@ -4,7 +4,6 @@ import (
 	"crypto/subtle"
 	"fmt"
 	"strconv"
-	"strings"
 
 	"github.com/systole-ha/systole/pkg/hamsg"
 )
@@ -122,45 +121,65 @@ func (r *Ring) Verify(p *hamsg.Packet) error {
 	if !ok {
 		return &Error{Reason: UnknownKey, Key: number, Got: mac}
 	}
+	original, data := r.originals(key), p.Signed
 	if p.Format == hamsg.Text {
 		var text [scratchSize]byte
-		return r.check(number, mac, p.AppendSigned(text[:0]), key, key)
+		original, data = key, p.AppendSigned(text[:0])
 	}
-	original := Key{Method: key.Method, Text: r.keys[r.selected].Text}
-	if original.Text == "" {
-		original = key // with a selected crc key there is no text that a peer could have taken
+	if matches(mac, data, key, original) {
+		return nil
 	}
-	return r.check(number, mac, p.Signed, key, original)
+	return &Error{Reason: Mismatch, Key: number, Got: mac, Want: string(original.AppendMAC(nil, data))}
 }
 
-// check compares mac with what key and the original make of data.
-func (r *Ring) check(number int, mac string, data []byte, key, original Key) error {
-	var got, want [64]byte
-	n := copy(got[:], mac)
-	if n == len(mac) {
-		if subtle.ConstantTimeCompare(got[:n], key.AppendMAC(want[:0], data)) == 1 {
-			return nil
-		}
-		if original != key && subtle.ConstantTimeCompare(got[:n], original.AppendMAC(want[:0], data)) == 1 {
-			return nil
-		}
+// Signed tells whether a netstring packet passes Verify, from its signed bytes and its
+// authenticator alone: without memory, for one that may be the work of anybody.
+func (r *Ring) Signed(data, auth []byte) bool {
+	number, mac, ok := cutAuth(auth)
+	if !ok {
+		return false
 	}
-	return &Error{Reason: Mismatch, Key: number, Got: mac, Want: string(original.AppendMAC(want[:0], data))}
+	key, ok := r.Key(number)
+	return ok && matches(mac, data, key, r.originals(key))
+}
+
+// originals is the key that the original would take for a netstring packet that names key.
+func (r *Ring) originals(key Key) Key {
+	text := r.keys[r.selected].Text
+	if text == "" {
+		return key // with a selected crc key there is no text that a peer could have taken
+	}
+	return Key{Method: key.Method, Text: text}
+}
+
+// matches tells whether one of the keys makes mac of data.
+func matches[T string | []byte](mac T, data []byte, key, original Key) bool {
+	var got, want [maxMAC]byte
+	n := copy(got[:], mac)
+	if n < len(mac) {
+		return false
+	}
+	return subtle.ConstantTimeCompare(got[:n], key.AppendMAC(want[:0], data)) == 1 ||
+		original != key && subtle.ConstantTimeCompare(got[:n], original.AppendMAC(want[:0], data)) == 1
 }
 
 // cutAuth reads "NUMBER MAC" as the original does with "%d %s": blanks around both are
 // skipped, and what follows the MAC's word.
-func cutAuth(auth string) (number int, mac string, ok bool) {
-	const blanks = " \t\r\n\v\f"
-	auth = strings.TrimLeft(auth, blanks)
-	end := strings.IndexAny(auth, blanks)
-	if end < 0 {
-		return 0, "", false
+func cutAuth[T string | []byte](auth T) (number int, mac T, ok bool) {
+	blank := func(i int) bool { return auth[i] == ' ' || '\t' <= auth[i] && auth[i] <= '\r' }
+	var bound [4]int // of the two words
+	i := 0
+	for word := range 2 {
+		for i < len(auth) && blank(i) {
+			i++
+		}
+		bound[2*word] = i
+		for i < len(auth) && !blank(i) {
+			i++
+		}
+		bound[2*word+1] = i
 	}
-	number, err := strconv.Atoi(auth[:end])
-	mac = strings.TrimLeft(auth[end:], blanks)
-	if end = strings.IndexAny(mac, blanks); end >= 0 {
-		mac = mac[:end]
-	}
-	return number, mac, err == nil && mac != ""
+	number, err := strconv.Atoi(string(auth[bound[0]:bound[1]]))
+	mac = auth[bound[2]:bound[3]]
+	return number, mac, err == nil && len(mac) > 0
 }

@@ -307,6 +307,14 @@ func TestSigningNeedsNoMemory(t *testing.T) {
 		}); n != 0 {
 			t.Errorf("Verify with key %d: %v allocations", key, n)
 		}
+		good, forged := []byte(p.Auth), append([]byte(p.Auth), 'x')
+		if n := testing.AllocsPerRun(100, func() {
+			if !r.Signed(p.Signed, good) || r.Signed(p.Signed, forged) || r.Signed(p.Signed[1:], good) {
+				t.Error("wrong")
+			}
+		}); n != 0 {
+			t.Errorf("Signed with key %d: %v allocations", key, n)
+		}
 	}
 }
 
@@ -335,6 +343,9 @@ func FuzzVerify(f *testing.F) {
 		p, err := hamsg.Decode(b)
 		if err != nil {
 			return
+		}
+		if p.Format == hamsg.Netstring && r.Signed(p.Signed, []byte(p.Auth)) != (r.Verify(p) == nil) {
+			t.Errorf("%q: Signed and Verify differ", b)
 		}
 		if r.Verify(p) != nil && p.Format == hamsg.Netstring {
 			// Whatever it was, once signed by us it verifies.

@@ -31,7 +31,7 @@ func (b *bcast) open(ctx context.Context, patient bool, log logFunc) (conn, erro
 		return nil, err
 	}
 	b.to = netip.AddrPortFrom(to, b.port)
-	out, err := openUDP(ctx, anyAddr(false, 0),
+	out, err := openUDP(anyAddr(false, 0),
 		intOption("SO_BROADCAST", unix.SOL_SOCKET, unix.SO_BROADCAST, 1),
 		intOption("SO_DONTROUTE", unix.SOL_SOCKET, unix.SO_DONTROUTE, 1),
 		bindToDevice(b.name))
@@ -41,7 +41,7 @@ func (b *bcast) open(ctx context.Context, patient bool, log logFunc) (conn, erro
 	}
 	in, err := bindUDP(ctx, patient, anyAddr(false, b.port), func(err error) {
 		log(halog.Error, err, "glib: Error binding socket (%s). Retrying.", strerror(err))
-	}, reuseAddr, bindToDevice(b.name))
+	}, reuseAddr, bindToDevice(b.name), ownGroups4, roomy)
 	if err != nil {
 		b.logOpen(log, err, "Unable to bind socket (%s). Giving up.")
 		return nil, errors.Join(err, out.Close())

@@ -37,9 +37,13 @@ type link struct {
 	failed int   // failed writes in a row
 	quiet  int   // those of them that were not reported
 	told   uint64
+	// Packets lost unread: by earlier sockets, and when how many were told of.
+	overrunBefore, overrunTold uint64
+	overrunAt                  time.Time
 
 	up                                atomic.Bool
 	sent, received, unsent, discarded atomic.Uint64
+	overrun                           atomic.Uint64
 }
 
 func (l *link) Spec() Spec { return l.spec }
@@ -47,7 +51,7 @@ func (l *link) Spec() Spec { return l.spec }
 func (l *link) Stats() Stats {
 	return Stats{
 		Up: l.up.Load(), Sent: l.sent.Load(), Received: l.received.Load(),
-		Failed: l.unsent.Load(), Dropped: l.discarded.Load(),
+		Failed: l.unsent.Load(), Dropped: l.discarded.Load(), Overrun: l.overrun.Load(),
 	}
 }
 
@@ -70,7 +74,7 @@ func (l *link) Close() error {
 		return nil
 	}
 	c := l.conn
-	l.conn, l.gone = nil, net.ErrClosed
+	l.conn, l.gone, l.overrunBefore = nil, net.ErrClosed, l.overrun.Load()
 	l.up.Store(false)
 	if err := c.close(); err != nil {
 		return fmt.Errorf("close %s: %w", l.spec, err)
@@ -96,6 +100,7 @@ func (l *link) Run(ctx context.Context, deliver func(Frame)) error {
 		case <-tick.C:
 			r.refit()
 			r.reportDiscarded()
+			r.reportOverrun()
 		case err := <-r.reader:
 			r.reader = nil
 			l.driver.readFailed(l.log, err)
@@ -254,6 +259,23 @@ func (r *runner) reportDiscarded() {
 	if n := r.discarded.Load(); n > r.told {
 		r.log(halog.Warn, nil, "%d messages discarded due to write errors on %s", n-r.told, r.spec)
 		r.told = n
+	}
+}
+
+// overrunQuiet is the time between two lines about packets that were lost unread.
+const overrunQuiet = time.Minute
+
+// reportOverrun tells of packets that came faster than they could be read.
+func (r *runner) reportOverrun() {
+	c, ok := r.conn.(interface{ overrun() uint64 })
+	if !ok {
+		return
+	}
+	n := c.overrun()
+	r.overrun.Store(r.overrunBefore + n)
+	if total := r.overrun.Load(); total > r.overrunTold && time.Since(r.overrunAt) >= overrunQuiet {
+		r.log(halog.Warn, nil, "%d packets lost unread on %s: they come faster than they can be read", total-r.overrunTold, r.spec)
+		r.overrunTold, r.overrunAt = total, time.Now()
 	}
 }
 

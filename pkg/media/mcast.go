@@ -70,7 +70,7 @@ func (m *mcast) open(ctx context.Context, patient bool, log logFunc) (conn, erro
 		log(halog.Error, err, "glib: mcast device [%s] is invalid or not set up properly", m.name)
 		return nil, err
 	}
-	out, err := openUDP(ctx, anyAddr(false, 0),
+	out, err := openUDP(anyAddr(false, 0),
 		option{"interface", func(fd int) error {
 			return unix.SetsockoptIPMreqn(fd, unix.IPPROTO_IP, unix.IP_MULTICAST_IF, &unix.IPMreqn{Ifindex: int32(i.index)})
 		}},
@@ -82,8 +82,7 @@ func (m *mcast) open(ctx context.Context, patient bool, log logFunc) (conn, erro
 	}
 	in, err := bindUDP(ctx, patient, m.group, func(err error) {
 		log(halog.Error, err, "glib: Can't bind (EADDRINUSE), retrying")
-	}, reuseAddr,
-		intOption("IP_MULTICAST_ALL", unix.IPPROTO_IP, unix.IP_MULTICAST_ALL, 0),
+	}, reuseAddr, ownGroups4, roomy,
 		option{"join", func(fd int) error {
 			return unix.SetsockoptIPMreqn(fd, unix.IPPROTO_IP, unix.IP_ADD_MEMBERSHIP, &unix.IPMreqn{Multiaddr: m.group.Addr().As4(), Ifindex: int32(i.index)})
 		}})

@@ -35,7 +35,7 @@ func (m *mcast6) open(ctx context.Context, patient bool, log logFunc) (conn, err
 		log(halog.Error, err, "glib: mcast6 device [%s] is invalid or not set up properly", m.name)
 		return nil, err
 	}
-	out, err := openUDP(ctx, anyAddr(true, 0), sendBuf6, recvBuf6,
+	out, err := openUDP(anyAddr(true, 0), sendBuf6,
 		intOption("interface", unix.IPPROTO_IPV6, unix.IPV6_MULTICAST_IF, int(i.index)),
 		intOption("loopback value", unix.IPPROTO_IPV6, unix.IPV6_MULTICAST_LOOP, m.loop),
 		intOption("hops", unix.IPPROTO_IPV6, unix.IPV6_MULTICAST_HOPS, m.hops))
@@ -45,7 +45,7 @@ func (m *mcast6) open(ctx context.Context, patient bool, log logFunc) (conn, err
 	}
 	in, err := bindUDP(ctx, patient, anyAddr(true, m.at.Port()), func(err error) {
 		log(halog.Error, err, "glib: Can't bind (EADDRINUSE), retrying")
-	}, reuseAddr, sendBuf6, recvBuf6, bindToDevice(m.name), ownGroupsOnly,
+	}, reuseAddr, roomy, bindToDevice(m.name), ownGroups6,
 		option{"join", func(fd int) error {
 			return unix.SetsockoptIPv6Mreq(fd, unix.IPPROTO_IPV6, unix.IPV6_JOIN_GROUP, &unix.IPv6Mreq{Multiaddr: m.at.Addr().As16(), Interface: i.index})
 		}})
@@ -57,16 +57,6 @@ func (m *mcast6) open(ctx context.Context, patient bool, log logFunc) (conn, err
 		m.at.Addr(), m.port, m.name, m.hops, m.loop)
 	return &udpConn{iface: i, to: m.at, out: out, in: in}, nil
 }
-
-// ownGroupsOnly keeps out what other sockets of this machine have joined groups for. Kernels before
-// 4.20 cannot do that.
-var ownGroupsOnly = option{"IPV6_MULTICAST_ALL", func(fd int) error {
-	err := unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_MULTICAST_ALL, 0)
-	if errors.Is(err, unix.ENOPROTOOPT) {
-		return nil
-	}
-	return err
-}}
 
 func (m *mcast6) writeFailed(log logFunc, packet []byte, err error) {
 	log(halog.Error, err, "glib: mcast6_write: Unable to send HBcomm packet %s[%s]:%s len=%d [-1]: %s",

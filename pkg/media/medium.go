@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"time"
 
 	"github.com/systole-ha/systole/pkg/halog"
@@ -63,8 +64,8 @@ type Event struct {
 
 // Frame is one packet that came in.
 type Frame struct {
-	From  string // the sender's address, for log lines; may be empty
-	Bytes []byte // the packet, for a ping kind the payload of the reply; the receiver's to keep
+	From  netip.AddrPort // the sender's address, for log lines; of a ping kind without a port, of a serial line none
+	Bytes []byte         // the packet, for a ping kind the payload of the reply; valid until deliver returns
 }
 
 // Stats counts what a medium has done.
@@ -74,6 +75,7 @@ type Stats struct {
 	Received uint64 // packets delivered
 	Failed   uint64 // packets that could not be written
 	Dropped  uint64 // packets given up unwritten, because too many were waiting
+	Overrun  uint64 // packets lost unread, because they came too fast, as of a second ago
 }
 
 // Medium is one link of this node. All methods may be called from any goroutine.
@@ -86,8 +88,8 @@ type Medium interface {
 	Send(packet []byte)
 	// Run sends and receives until ctx ends, then sends what is still queued, closes the medium
 	// and returns nil. Nothing short of that ends it. deliver is called by one goroutine at a
-	// time; while it waits, packets pile up in the kernel, where the excess is lost, so it must
-	// return when ctx ends. If the interface has come back Run opens new sockets, in the network
+	// time, as fast as packets come in; while it waits, they pile up in the kernel, where the excess
+	// is lost, so it must return when ctx ends. If the interface has come back Run opens new sockets, in the network
 	// namespace of the thread it was called on.
 	Run(ctx context.Context, deliver func(Frame)) error
 	// Close gives back what Open took, for a medium that is never Run.

@@ -159,13 +159,12 @@ func (c *echoConn) receive() (Frame, bool, error) {
 	if !ok || !isPingOf(payload, c.spec) {
 		return Frame{}, false, nil
 	}
-	if c.strict {
-		addr, _ := netip.AddrFromSlice(from.IP)
-		if !slices.Contains(c.hosts, addr.Unmap()) || !c.seen.first(seq) {
-			return Frame{}, false, nil
-		}
+	addr, _ := netip.AddrFromSlice(from.IP)
+	addr = addr.Unmap().WithZone(from.Zone)
+	if c.strict && (!slices.Contains(c.hosts, addr) || !c.seen.first(seq)) {
+		return Frame{}, false, nil
 	}
-	return Frame{From: from.String(), Bytes: append([]byte(nil), payload...)}, true, nil
+	return Frame{From: netip.AddrPortFrom(addr, 0), Bytes: payload}, true, nil
 }
 
 // check gives addresses of a link the present number of their interface; a missing one makes sending

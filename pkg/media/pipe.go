@@ -41,7 +41,7 @@ func (p *PipeEnd) Send(packet []byte) {
 		return
 	}
 	select {
-	case p.far.in <- Frame{From: p.spec.Name, Bytes: append([]byte(nil), packet...)}:
+	case p.far.in <- Frame{Bytes: append([]byte(nil), packet...)}:
 	default:
 		p.dropped.Add(1)
 	}

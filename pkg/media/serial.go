@@ -136,7 +136,7 @@ func (c *serialConn) send(packet []byte, deadline time.Time) error {
 func (c *serialConn) receive() (Frame, bool, error) {
 	for {
 		if m := c.split.Next(); m != nil {
-			return Frame{From: c.tty, Bytes: m}, true, nil
+			return Frame{Bytes: m}, true, nil
 		}
 		n, err := c.f.Read(c.buf[:])
 		if n == 0 && err == nil {

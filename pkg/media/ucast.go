@@ -37,7 +37,7 @@ func (u *ucast) open(ctx context.Context, patient bool, log logFunc) (conn, erro
 		log(halog.Error, err, "glib: ucast: error setting option SO_BINDTODEVICE(w) on %s: %s", u.name, strerror(err))
 		return nil, err
 	}
-	out, err := openUDP(ctx, anyAddr(false, 0),
+	out, err := openUDP(anyAddr(false, 0),
 		intOption("IP_TOS", unix.IPPROTO_IP, unix.IP_TOS, 0x10), // IPTOS_LOWDELAY
 		bindToDevice(u.name),
 		reusePort)
@@ -50,7 +50,7 @@ func (u *ucast) open(ctx context.Context, patient bool, log logFunc) (conn, erro
 	log(halog.Info, nil, "glib: ucast: set SO_REUSEPORT(w)")
 	in, err := bindUDP(ctx, patient, anyAddr(false, u.to.Port()), func(err error) {
 		log(halog.Error, err, "glib: ucast: Can't bind (EADDRINUSE), retrying")
-	}, reuseAddr, bindToDevice(u.name), reusePort)
+	}, reuseAddr, bindToDevice(u.name), reusePort, ownGroups4, roomy)
 	if err != nil {
 		u.logOpen(log, err, "unable to bind socket. Giving up", "(r)")
 		return nil, errors.Join(err, out.Close())

@@ -47,7 +47,7 @@ func (u *ucast6) open(ctx context.Context, patient bool, log logFunc) (conn, err
 	if err := u.checkZone(i, log); err != nil {
 		return nil, err
 	}
-	out, err := openUDP(ctx, anyAddr(true, 0), sendBuf6, recvBuf6, bindToDevice(u.name))
+	out, err := openUDP(anyAddr(true, 0), sendBuf6, bindToDevice(u.name))
 	if err != nil {
 		u.logOpen(log, err, halog.Warn, "Error getting socket: %s")
 		return nil, err
@@ -55,7 +55,7 @@ func (u *ucast6) open(ctx context.Context, patient bool, log logFunc) (conn, err
 	log(halog.Info, nil, "glib: ucast6: bound send socket to device: %s", u.name)
 	in, err := bindUDP(ctx, patient, anyAddr(true, u.to.Port()), func(err error) {
 		log(halog.Error, err, "glib: ucast6: Can't bind (EADDRINUSE), retrying")
-	}, reuseAddr, sendBuf6, recvBuf6, bindToDevice(u.name), reusePort)
+	}, reuseAddr, roomy, bindToDevice(u.name), reusePort, ownGroups6)
 	if err != nil {
 		u.logOpen(log, err, halog.Warn, fmt.Sprintf("ucast6: Unable to bind socket to :: %d. Giving up: %%s", u.to.Port()))
 		return nil, errors.Join(err, out.Close())

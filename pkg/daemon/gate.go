@@ -1,0 +1,36 @@
+package daemon
+
+import (
+	"sync"
+	"time"
+
+	"github.com/systole-ha/systole/pkg/cluster"
+	"github.com/systole-ha/systole/pkg/halog"
+	"github.com/systole-ha/systole/pkg/hbauth"
+	"github.com/systole-ha/systole/pkg/media"
+)
+
+// gate stands between a medium and the loop's queue. It works in the goroutine that reads the medium:
+// there, a flood takes the place of nobody's packets but its own.
+type gate struct {
+	mu     sync.Mutex // the keys may change
+	screen *cluster.Screen
+}
+
+func newGate(link string, keys *hbauth.Ring, quiet bool, log *halog.Logger) *gate {
+	return &gate{screen: cluster.NewScreen(link, keys, quiet, func(l cluster.Log) { log.Log(halog.Prio(l.Level), l.Text) })}
+}
+
+// admit makes of a packet what the engine is to get; ok is false for one that it is not to get.
+func (g *gate) admit(f media.Frame) (in cluster.Received, ok bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.screen.Admit(time.Now(), f.From, f.Bytes)
+}
+
+// use gives the gate the keys of another authkeys file.
+func (g *gate) use(keys *hbauth.Ring) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.screen.Use(keys)
+}
