@@ -8,11 +8,12 @@ import (
 	"net/netip"
 	"os"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/systole-ha/systole/pkg/lab"
 	"github.com/systole-ha/systole/pkg/ldirectord"
@@ -217,7 +218,11 @@ func newScaleDirector(t *testing.T, n *lab.Network, config string) *scaleDirecto
 		t.Fatal(err)
 	}
 	d := &scaleDirector{t: t, node: node, env: []string{"SYSTOLE_IPVS=model"}}
-	program, err := os.ReadFile(program(t))
+	path := os.Getenv(lab.SystoleEnv) // in a virtual machine
+	if path == "" {
+		path = program(t)
+	}
+	program, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -296,17 +301,13 @@ func (d *scaleDirector) memory(field string) int {
 	return kib
 }
 
-// cpuOf is the time that a process has computed so far.
+// cpuOf is the time that a process has computed so far, to the nanosecond: /proc counts ticks, which
+// say little of a process that runs for some microseconds at a time.
 func cpuOf(t *testing.T, pid int) time.Duration {
 	t.Helper()
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	if err != nil {
-		t.Fatal(err)
+	var ts unix.Timespec
+	if err := unix.ClockGettime(int32(^pid<<3|2), &ts); err != nil { // CPUCLOCK_SCHED of the process, as clock_getcpuclockid(3) has it
+		t.Fatalf("CPU clock of %d: %v", pid, err)
 	}
-	_, rest, _ := strings.Cut(string(text), ") ")
-	f := strings.Fields(rest)
-	user, _ := strconv.Atoi(f[11]) // the kernel writes numbers
-	system, _ := strconv.Atoi(f[12])
-	const ticks = 100 // a second, USER_HZ
-	return time.Duration(user+system) * time.Second / ticks
+	return time.Duration(ts.Nano())
 }

@@ -109,7 +109,11 @@ func (fs *figures) print(to io.Writer) error {
 // TestMain prints the benchmarks' table after them.
 func TestMain(m *testing.M) {
 	code := m.Run()
-	if err := bench.print(os.Stdout); err != nil {
+	left, err := bench.leave()
+	if !left && err == nil {
+		err = bench.print(os.Stdout)
+	}
+	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		code = 1
 	}

@@ -10,19 +10,17 @@ import (
 	"testing"
 
 	"github.com/systole-ha/systole/pkg/ipvs"
-	"github.com/systole-ha/systole/pkg/ipvs/model"
 	"github.com/systole-ha/systole/pkg/ipvs/userspace"
 )
 
-// serveModel has a model table answer on the socket where programs with SYSTOLE_IPVS=userspace look
-// for the forwarder, so that several programs have one table without a kernel.
-func serveModel(t *testing.T, path string) *model.Table {
+// serveTable has a table answer on the socket where programs with SYSTOLE_IPVS=userspace look for the
+// forwarder: with a model several programs have one table without a kernel.
+func serveTable(t *testing.T, path string, table ipvs.Table) {
 	l, err := userspace.Listen(path)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { l.Close() })
-	table := model.New()
 	go func() { // ends with the listener
 		for {
 			c, err := l.Accept()
@@ -32,11 +30,10 @@ func serveModel(t *testing.T, path string) *model.Table {
 			go answerFor(table, c)
 		}
 	}()
-	return table
 }
 
 // answerFor speaks the forwarder's protocol.
-func answerFor(table *model.Table, c net.Conn) {
+func answerFor(table ipvs.Table, c net.Conn) {
 	defer c.Close()
 	ctx := context.Background()
 	in, out := bufio.NewScanner(c), json.NewEncoder(c)

@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/systole-ha/systole/pkg/config/ldirectordcf"
+	"github.com/systole-ha/systole/pkg/ipvs/model"
 	"github.com/systole-ha/systole/pkg/lab"
 )
 
@@ -179,7 +180,7 @@ func newLdirectordPair(t *testing.T, kernel bool) *ldirectordPair {
 		if !kernel {
 			p.must(s.Symlink("/usr/lib/systole/systole", "/usr/sbin/ipvsadm"))
 			s.env = append(s.env, "SYSTOLE_IPVS=userspace")
-			serveModel(t, fmt.Sprintf("/proc/%d/root/run/systole-ipvs.sock", s.Pid()))
+			serveTable(t, fmt.Sprintf("/proc/%d/root/run/systole-ipvs.sock", s.Pid()), model.New())
 		}
 		p.write(s, "/etc/hosts", "127.0.0.1 localhost\n10.8.6.1 vip6.lab.example\n10.9.0.11 web1.lab.example\n"+
 			"10.9.0.12 web2.lab.example\n10.9.0.13 web3.lab.example\n")

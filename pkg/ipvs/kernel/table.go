@@ -167,15 +167,22 @@ func reason(kind ipvs.OpKind, errno syscall.Errno) error {
 // Snapshot lists the table. What other programs change meanwhile may be in it or not.
 func (t *Table) Snapshot(ctx context.Context) ([]ipvs.Entry, error) {
 	entries := []ipvs.Entry{}
+	unloaded := false
 	err := t.try(ctx, func() error {
-		entries = entries[:0]
+		entries, unloaded = entries[:0], false
 		engines, err := t.engines()
 		if err != nil {
 			return err
 		}
 		services, err := t.lib.Services()
+		if notEmpty(err) != nil {
+			return err
+		}
 		if err != nil {
-			return notEmpty(err)
+			// An empty table and a kernel whose ip_vs was unloaded say the same.
+			_, err = t.lib.Info()
+			unloaded = err != nil
+			return err
 		}
 		for _, s := range services {
 			e := ipvs.Entry{Service: service(s.Service), Stats: stats(s.Stats, s.Stats64)}
@@ -191,7 +198,10 @@ func (t *Table) Snapshot(ctx context.Context) ([]ipvs.Entry, error) {
 		}
 		return nil
 	})
-	if err != nil {
+	switch {
+	case unloaded:
+		return nil, errnoOf("list IPVS table: ip_vs was unloaded", err)
+	case err != nil:
 		return nil, errnoOf("list IPVS table", err)
 	}
 	return entries, nil

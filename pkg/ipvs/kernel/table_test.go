@@ -29,6 +29,14 @@ type fakeLibrary struct {
 	errs           []error                                  // of the next requests
 	requests       int
 	closed         int
+	unloaded       bool
+}
+
+func (f *fakeLibrary) Info() (library.Info, error) {
+	if f.unloaded {
+		return library.Info{}, fs.ErrNotExist
+	}
+	return library.Info{}, nil
 }
 
 func (f *fakeLibrary) Close() error { f.closed++; return nil }
@@ -340,5 +348,18 @@ func TestClose(t *testing.T) {
 	table, _ := newTable(lib)
 	if err := table.Close(); err != nil || lib.closed != 1 {
 		t.Errorf("%v, closed %d times", err, lib.closed)
+	}
+}
+
+// TestUnloaded tells an empty table from a kernel that has no ip_vs any more.
+func TestUnloaded(t *testing.T) {
+	lib := &fakeLibrary{}
+	table, _ := newTable(lib, []genetlink.Message{}, []genetlink.Message{})
+	if entries, err := table.Snapshot(t.Context()); err != nil || entries == nil || len(entries) != 0 {
+		t.Errorf("empty: %v %v", entries, err)
+	}
+	lib.unloaded = true
+	if entries, err := table.Snapshot(t.Context()); !errors.Is(err, fs.ErrNotExist) || !strings.HasPrefix(err.Error(), "list IPVS table: ip_vs was unloaded: ") {
+		t.Errorf("unloaded: %v %v", entries, err)
 	}
 }
