@@ -3,6 +3,7 @@ package applet
 import (
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 
 	"golang.org/x/term"
@@ -45,11 +46,14 @@ func help(env Env, args []string) int {
 	return exitSound
 }
 
-// manualPages are the pages to install, with one for each name that a page is about.
-func manualPages() []layout.Page {
+// manualPages are the pages to install, with one for each name that a page is about, if that is a file or a program of ours.
+func manualPages(programs []string) []layout.Page {
 	var list []layout.Page
 	for _, p := range manual.Pages() {
 		for i, name := range p.Names() {
+			if p.Section != "5" && name != "systole" && !slices.Contains(programs, name) {
+				continue
+			}
 			text := p.Roff()
 			if i > 0 {
 				text = fmt.Appendf(nil, ".so man%[2]s/%[1]s.%[2]s\n", p.Name, p.Section)

@@ -59,7 +59,7 @@ func install(env Env, args []string) int {
 			return exitMisuse
 		}
 	}
-	steps, err := layout.Plan(dest, l.Files(layout.Options{Programs: env.names, IPVSAdm: r.Has("ipvsadm"), Manual: manualPages()}))
+	steps, err := layout.Plan(dest, l.Files(layout.Options{Programs: env.names, IPVSAdm: r.Has("ipvsadm"), Manual: manualPages(env.names)}))
 	if err != nil {
 		fmt.Fprintf(env.Stderr, "systole install: %v\n", err)
 		return exitErrors
