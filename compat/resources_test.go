@@ -15,24 +15,36 @@ import (
 )
 
 // The resources of every kind. The third line's cannot be stopped, which ends in a reboot.
-const everyKind = `ha-master 172.16.60.111 Filesystem::tmpfs::/srv::tmpfs SendArp::172.16.60.111/eth0 lsb OCF::Dummy::one own::a::b:c chatty hanging stubborn failing
+const everyKind = `ha-master 172.16.60.111 Filesystem::tmpfs::/srv::tmpfs SendArp::172.16.60.206/eth0 lsb OCF::Thing::one own::a::b:c chatty hanging stubborn failing
 ha-master 172.16.60.112 own::second
 ha-master deadly
 `
 
 // everyScript are the scripts of the administrator in everyKind, path → text. Each keeps its state in a file.
 var everyScript = map[string]string{
-	"/etc/ha.d/haresources":         everyKind,
-	"/etc/ha.d/conf/OCF/Dummy/one":  "OCF_RESKEY_state=/tmp/dummy.state\n",
-	"/usr/sbin/modprobe":            "#!/bin/sh\n", // Filesystem asks for it
-	"/etc/init.d/lsb":               state("lsb", ""),
-	"/etc/ha.d/resource.d/own":      state("own-$1-$2", ""),
-	"/etc/ha.d/resource.d/chatty":   state("chatty", `head -c 3000000 /dev/zero | tr '\0' x; head -c 2000000 /dev/zero | tr '\0' y >&2`),
-	"/etc/ha.d/resource.d/hanging":  state("hanging", `[ "$op" != start ] || while [ ! -e /tmp/go ]; do sleep 0.1; done`),
-	"/etc/ha.d/resource.d/stubborn": state("stubborn", `[ "$op" != stop ] || { rm -f /tmp/stubborn; exit 5; }`),
-	"/etc/ha.d/resource.d/failing":  state("failing", `[ "$op" != start ] || exit 3`),
-	"/etc/ha.d/resource.d/deadly":   state("deadly", `[ "$op" != stop ] || exit 1`),
+	"/etc/ha.d/haresources":              everyKind,
+	"/etc/ha.d/conf/OCF/Thing/one":       "OCF_RESKEY_colour=blue\n",
+	"/usr/lib/ocf/resource.d/acme/Thing": state("thing-$OCF_RESKEY_colour-$OCF_RES_NAME", ""),
+	"/etc/ha.d/rc.d/ifstat":              ifstat,
+	"/usr/sbin/modprobe":                 "#!/bin/sh\n", // Filesystem asks for it
+	"/etc/init.d/lsb":                    state("lsb", ""),
+	"/etc/ha.d/resource.d/own":           state("own-$1-$2", ""),
+	"/etc/ha.d/resource.d/chatty":        state("chatty", `head -c 3000000 /dev/zero | tr '\0' x; head -c 2000000 /dev/zero | tr '\0' y >&2`),
+	"/etc/ha.d/resource.d/hanging":       state("hanging", `[ "$op" != start ] || while [ ! -e /tmp/go ]; do sleep 0.1; done`),
+	"/etc/ha.d/resource.d/stubborn":      state("stubborn", `[ "$op" != stop ] || { rm -f /tmp/stubborn; exit 5; }`),
+	"/etc/ha.d/resource.d/failing":       state("failing", `[ "$op" != start ] || exit 3`),
+	"/etc/ha.d/resource.d/deadly":        state("deadly", `[ "$op" != stop ] || exit 1`),
 }
+
+// ifstat is a script of rc.d that heartbeat has none of: it runs when a link changes. It notes what it is given: the
+// variables' names, and the values of those that are the same in each run.
+const ifstat = `#!/bin/sh
+[ ! -e /tmp/ifstat ] && [ "$HA_ifname" = eth0 ] || exit 0
+{
+	echo "$0 $*, stdin=$(readlink /proc/self/fd/0) dir=$(pwd) umask=$(umask) class=$(ps -o cls= -p $$)"
+	env | grep -E '^(HA|OCF)_' | sed -E 's/^(HA_(auth|hg|ld|seq|ts|ttl|srcuuid|iface|src|st|node|info))=.*/\1/' | sort
+} >/tmp/ifstat
+`
 
 // state is a resource whose status is a file in /tmp; extra runs first.
 func state(name, extra string) string {
@@ -40,7 +52,7 @@ func state(name, extra string) string {
 for op; do :; done
 ` + extra + `
 file=/tmp/` + name + `
-echo "$0 $*: HA_CURHOST=$HA_CURHOST LC_ALL=$LC_ALL umask=$(umask) stdin=$(readlink /proc/self/fd/0) dir=$(pwd)" >>/tmp/calls
+echo "$0 $*: HA_CURHOST=$HA_CURHOST LC_ALL=$LC_ALL umask=$(umask) stdin=$(readlink /proc/self/fd/0) dir=$(pwd) class=$(ps -o cls= -p $$)" >>/tmp/calls
 case $op in
 start) : >$file ;;
 stop) rm -f $file ;;
@@ -55,8 +67,8 @@ const rebootRecorder = "#!/bin/sh\necho \"$0 $*\" >>/tmp/rebooted\n"
 // TestResources has the original and ours acquire and release resources of every kind, with failures, and compares
 // what scripts logged, line by line, and how the administrator's scripts were called.
 func TestResources(t *testing.T) {
-	lab.NeedPrograms(t, "/usr/lib/ocf/resource.d/heartbeat/Dummy")
-	type outcome struct{ log, calls, rebooted string }
+	lab.NeedPrograms(t, "/usr/lib/ocf/resource.d/heartbeat/Filesystem")
+	type outcome struct{ log, calls, ifstat, rebooted string }
 	results := map[lab.Impl]outcome{}
 	t.Run("clusters", func(t *testing.T) {
 		for _, impl := range []lab.Impl{lab.Original, lab.Ours} {
@@ -67,7 +79,7 @@ func TestResources(t *testing.T) {
 				if t.Failed() {
 					return
 				}
-				results[impl] = outcome{scriptStory(t, s.Master.Log()), s.file("/tmp/calls"), s.file("/tmp/rebooted")}
+				results[impl] = outcome{scriptStory(t, s.Master.Log()), s.file("/tmp/calls"), s.file("/tmp/ifstat"), s.file("/tmp/rebooted")}
 			})
 		}
 	})
@@ -83,6 +95,9 @@ func TestResources(t *testing.T) {
 	}
 	if diff := cmp.Diff(want.calls, got.calls); diff != "" {
 		t.Errorf("how scripts were called (-original +ours):\n%s", diff)
+	}
+	if diff := cmp.Diff(want.ifstat, got.ifstat); diff != "" || want.ifstat == "" {
+		t.Errorf("what a script of rc.d was given (-original +ours):\n%s", diff)
 	}
 }
 
@@ -107,7 +122,7 @@ func newEveryKind(t *testing.T, impl lab.Impl) *everyKindRun {
 	}
 	s := &everyKindRun{t, lab.Tutorial(t, o)}
 	for path, text := range everyScript {
-		if strings.HasPrefix(path, "/usr/sbin/") || strings.HasPrefix(path, "/etc/init.d/") || strings.HasPrefix(path, "/etc/ha.d/resource.d/") {
+		if strings.HasPrefix(path, "/usr/") || strings.HasPrefix(path, "/etc/ha.d/rc.d/") || strings.HasPrefix(path, "/etc/init.d/") || strings.HasPrefix(path, "/etc/ha.d/resource.d/") {
 			if err := s.Master.WriteFile(path, []byte(text), 0o755); err != nil {
 				t.Fatal(err)
 			}

@@ -169,6 +169,10 @@ type scripts struct {
 func withScripts(env Env, name string, run func(*scripts) int) int {
 	paths := daemon.PathsUnder("/" + env.Getenv(rootEnv))
 	self, uname, err := daemon.NodeName(paths)
+	dir, derr := os.Getwd()
+	if derr != nil {
+		dir = "/"
+	}
 	if err != nil {
 		fmt.Fprintf(env.Stderr, "%s: %v\n", name, err)
 		return exitFailed
@@ -186,7 +190,7 @@ func withScripts(env Env, name string, run func(*scripts) int) int {
 		Groups: func() []haresources.Group { return s.groups(filepath.Join(paths.Etc, "haresources")) },
 		Log:    s.log,
 		Agents: map[string]agent.Agent{},
-		Script: script.New(script.Options{Output: s.log.OpenDebug, Dir: filepath.Join(paths.VarLib, "cores/root")}),
+		Script: script.New(script.Options{Output: s.log.OpenDebug, Dir: dir}),
 		Paths:  resource.Paths{HaDir: paths.Etc, ResourceD: env.Getenv("HA_RESOURCEDIR")},
 		Env:    s.given("HA_STOPRETRYMAX"),
 		Later:  s.later,

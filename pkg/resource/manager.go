@@ -86,13 +86,14 @@ func New(o Options) *Manager {
 	}
 	or(&o.Paths.HaDir, "/etc/ha.d")
 	or(&o.Paths.ResourceD, lookup(o.Env, "HA_RESOURCEDIR"))
+	or(&o.Paths.ResourceD, os.Getenv("HA_RESOURCEDIR")) // of the init script
 	or(&o.Paths.ResourceD, o.Paths.HaDir+"/resource.d")
 	or(&o.Paths.InitD, "/etc/init.d")
 	or(&o.Paths.Programs, "/usr/share/heartbeat")
 	or(&o.Paths.HaBin, "/usr/libexec/heartbeat")
 	if o.StopRetries == 0 {
 		o.StopRetries = 10
-		if n, err := strconv.Atoi(lookup(o.Env, "HA_STOPRETRYMAX")); err == nil {
+		if n, err := strconv.Atoi(lookup(append(os.Environ(), o.Env...), "HA_STOPRETRYMAX")); err == nil {
 			o.StopRetries = n
 			if n <= 0 {
 				o.StopRetries = -1
@@ -274,6 +275,9 @@ func (m *Manager) environ(call []string) []string {
 	set("HA_RESOURCEDIR=" + p.ResourceD)
 	set("HA_BIN=" + p.HaBin)
 	set("INITDIR=" + p.InitD)
+	set("HA_RCDIR=" + p.HaDir + "/rc.d")
+	set("HA_FIFO=/var/lib/heartbeat/fifo")
+	set("HA_DOCDIR=/usr/share/doc/heartbeat")
 	set("PATH=" + p.HaBin + ":/usr/sbin:" + p.Programs + ":" + lookup(env, "PATH") + ":/sbin:/bin:/usr/sbin:/usr/bin:/usr/ucb")
 	return env
 }
