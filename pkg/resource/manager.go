@@ -276,7 +276,9 @@ func (m *Manager) environ(call []string) []string {
 	set("HA_BIN=" + p.HaBin)
 	set("INITDIR=" + p.InitD)
 	set("HA_RCDIR=" + p.HaDir + "/rc.d")
-	set("HA_FIFO=/var/lib/heartbeat/fifo")
+	if lookup(env, "HA_FIFO") == "" {
+		set("HA_FIFO=/var/lib/heartbeat/fifo")
+	}
 	set("HA_DOCDIR=/usr/share/doc/heartbeat")
 	set("PATH=" + p.HaBin + ":/usr/sbin:" + p.Programs + ":" + lookup(env, "PATH") + ":/sbin:/bin:/usr/sbin:/usr/bin:/usr/ucb")
 	return env
