@@ -28,7 +28,7 @@ type Client struct {
 	events   []*hamsg.Msg // what came while an answer was waited for
 	deadline time.Time    // of questions
 
-	interrupted atomic.Bool
+	interrupted, woken atomic.Bool
 }
 
 // Daemon is what a daemon tells of itself.
@@ -58,8 +58,11 @@ func (e *RefusedError) Error() string {
 // ErrNoAnswer says that the other node has not answered in time.
 var ErrNoAnswer = errors.New("no timely answer")
 
-// ErrInterrupted is what waiting ends with after [Client.Interrupt].
-var ErrInterrupted = errors.New("interrupted")
+// ErrInterrupted is what waiting ends with after [Client.Interrupt], ErrWoken after [Client.Wake].
+var (
+	ErrInterrupted = errors.New("interrupted")
+	ErrWoken       = errors.New("woken")
+)
 
 // Dial connects to the socket of a heartbeat and signs on. A client with a name can exchange messages
 // with clients of that name on all nodes, and is to be allowed by ha.cf's apiauth; without a name
@@ -149,8 +152,8 @@ func (c *Client) put(m *hamsg.Msg) error {
 	return err
 }
 
-// get is the next message, no matter of what kind.
-func (c *Client) get(deadline time.Time) (*hamsg.Msg, error) {
+// get is the next message, no matter of what kind. Only who waits for any message can be woken.
+func (c *Client) get(deadline time.Time, wakeable bool) (*hamsg.Msg, error) {
 	buf := make([]byte, 4096)
 	for {
 		body, ok, err := c.in.Next()
@@ -170,28 +173,40 @@ func (c *Client) get(deadline time.Time) (*hamsg.Msg, error) {
 		if c.interrupted.Load() {
 			return nil, ErrInterrupted
 		}
+		if wakeable && c.woken.Swap(false) {
+			return nil, ErrWoken
+		}
 		n, err := c.conn.Read(buf)
 		c.in.Append(buf[:n])
-		switch {
-		case c.interrupted.Load():
-			return nil, ErrInterrupted
-		case err != nil && n == 0:
+		early := errors.Is(err, os.ErrDeadlineExceeded) && (deadline.IsZero() || time.Now().Before(deadline))
+		if err != nil && n == 0 && !early { // early: interrupted or woken, see above
 			return nil, err
 		}
 	}
 }
 
-// Interrupt has whatever waits for a message, now and later, end with ErrInterrupted. It is the one
-// method that another goroutine may call.
+// Interrupt has whatever waits for a message, now and later, end with ErrInterrupted. Another
+// goroutine may call it.
 func (c *Client) Interrupt() {
 	c.interrupted.Store(true)
-	_ = c.conn.SetReadDeadline(time.Unix(1, 0)) // fails when the connection is closed: then nobody waits
+	c.stopReading()
+}
+
+// Wake has Receive end with ErrWoken once, now or the next time. Another goroutine may call it.
+func (c *Client) Wake() {
+	c.woken.Store(true)
+	c.stopReading()
+}
+
+// stopReading ends a Read that is under way.
+func (c *Client) stopReading() {
+	_ = c.conn.SetReadDeadline(time.Unix(1, 0)) // fails when the connection is closed: then nobody reads
 }
 
 // answer waits for the answer to a question; what else comes is kept for Receive.
 func (c *Client) answer(kind string) (*hamsg.Msg, error) {
 	for {
-		m, err := c.get(c.deadline)
+		m, err := c.get(c.deadline, false)
 		if err != nil {
 			if errors.Is(err, io.EOF) {
 				err = io.ErrUnexpectedEOF
@@ -343,7 +358,7 @@ func (c *Client) ClientStatus(node, client string, limit time.Duration) (string,
 	}
 	end := time.Now().Add(limit)
 	for {
-		m, err := c.get(end)
+		m, err := c.get(end, false)
 		switch {
 		case errors.Is(err, os.ErrDeadlineExceeded):
 			return "", fmt.Errorf("heartbeat: clientstatus: %w", ErrNoAnswer)
@@ -403,10 +418,13 @@ func (c *Client) Send(m *hamsg.Msg) error {
 // Receive is the next message that is no answer. It returns os.ErrDeadlineExceeded at deadline (zero
 // is never), and io.EOF when the daemon has ended.
 func (c *Client) Receive(deadline time.Time) (*hamsg.Msg, error) {
+	if c.woken.Swap(false) {
+		return nil, ErrWoken
+	}
 	if len(c.events) > 0 {
 		m := c.events[0]
 		c.events = c.events[1:]
 		return m, nil
 	}
-	return c.get(deadline)
+	return c.get(deadline, true)
 }

@@ -73,6 +73,17 @@ func TestClient(t *testing.T) {
 	s.logged("cluster: hbapi-clstat leave signoff")
 
 	c = s.client("")
+	c.Wake()
+	if _, err := c.Resources(); err != nil {
+		t.Errorf("a question is woken: %v", err)
+	}
+	if _, err := c.Receive(time.Time{}); !errors.Is(err, api.ErrWoken) {
+		t.Errorf("woken before: %v", err)
+	}
+	time.AfterFunc(time.Millisecond, c.Wake)
+	if _, err := c.Receive(time.Time{}); !errors.Is(err, api.ErrWoken) {
+		t.Errorf("woken: %v", err)
+	}
 	time.AfterFunc(time.Millisecond, c.Interrupt)
 	if _, err := c.Receive(time.Time{}); !errors.Is(err, api.ErrInterrupted) {
 		t.Errorf("interrupted: %v", err)

@@ -9,6 +9,7 @@ import (
 
 	"github.com/systole-ha/systole/pkg/api"
 	"github.com/systole-ha/systole/pkg/daemon"
+	"github.com/systole-ha/systole/pkg/getopt"
 	"github.com/systole-ha/systole/pkg/halog"
 )
 
@@ -70,3 +71,18 @@ func signOnReason(err error) string {
 
 // timedOut tells whether an error is the end of a deadline.
 func timedOut(err error) bool { return errors.Is(err, os.ErrDeadlineExceeded) }
+
+// grammarOf reads a getopt(3) option string.
+func grammarOf(letters string) getopt.Grammar {
+	g := getopt.Grammar{Dialect: getopt.Short}
+	for i := range len(letters) {
+		switch {
+		case letters[i] == ':':
+		case i+1 < len(letters) && letters[i+1] == ':':
+			g.Opts = append(g.Opts, getopt.Opt{Short: letters[i], Value: getopt.Required})
+		default:
+			g.Opts = append(g.Opts, getopt.Opt{Short: letters[i]})
+		}
+	}
+	return g
+}

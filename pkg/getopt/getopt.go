@@ -88,6 +88,8 @@ const (
 type Grammar struct {
 	Opts    []Opt
 	Dialect Dialect
+	// InOrder says that the first operand ends the options, as it does with Perl.
+	InOrder bool
 }
 
 // Kind is what is wrong with an argument.
@@ -154,7 +156,7 @@ func (g Grammar) Parse(args []string) (Result, error) {
 			args = args[p.long(args):]
 		case len(a) > 1 && a[0] == '-':
 			args = args[p.cluster(args):]
-		case g.Dialect == Perl:
+		case g.Dialect == Perl || g.InOrder:
 			p.Operands = append(p.Operands, args...)
 			args = nil
 		default:

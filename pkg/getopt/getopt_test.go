@@ -162,4 +162,8 @@ func TestShort(t *testing.T) {
 			t.Errorf("%q: %s, want %s", tc.args, got, tc.want)
 		}
 	}
+	g.InOrder = true
+	if got, want := text(g.Parse([]string{"-n", "op", "-x", "-w"})), `numeric ["op" "-x" "-w"]`; got != want {
+		t.Errorf("in order: %s, want %s", got, want)
+	}
 }

@@ -14,8 +14,8 @@ import (
 // programDirs are the places of the originals' programs. /usr/lib64/heartbeat, where CentOS has
 // what Debian has in /usr/libexec/heartbeat, is a link.
 var programDirs = map[string][]string{
-	"usr/libexec/heartbeat": {"heartbeat", "ipfail", "findif", "send_arp", "send_ua"},
-	"usr/share/heartbeat":   {"ResourceManager", "hb_standby", "hb_takeover", "hb_addnode", "hb_delnode", "hb_setweight", "hb_setsite", "mach_down", "req_resource"},
+	"usr/libexec/heartbeat": {"heartbeat", "ipfail", "dopd", "drbd-peer-outdater", "apphbd", "findif", "send_arp", "send_ua"},
+	"usr/share/heartbeat":   {"ha_propagate", "ResourceManager", "hb_standby", "hb_takeover", "hb_addnode", "hb_delnode", "hb_setweight", "hb_setsite", "mach_down", "req_resource"},
 	"usr/bin":               {"cl_status", "cl_respawn"},
 	"usr/sbin":              {"ldirectord", "ipvsadm", "ipvsadm-save", "ipvsadm-restore", "systole"},
 }
