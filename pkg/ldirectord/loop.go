@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"os"
 	"runtime/debug"
+	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -38,6 +40,7 @@ type loop struct {
 	drained  drainedServers
 	loaded   time.Time // when file was put in force
 	rejected []string  // why the last one that was read was not
+	sticky   []string  // services that are quiescent and persistent
 	looks    []look
 	reading  bool // the table, for the director
 
@@ -276,7 +279,27 @@ func (l *loop) adopt(f File) {
 	if l.ready {
 		l.executed.use(f.Config.Global.Execute)
 	}
+	l.warnSticky()
 	l.step(director.ConfigRead{Config: f.Config, Drained: l.drained.servers})
+}
+
+// warnSticky tells, when the list of them changes, which services send clients to dead servers:
+// persistence outlives a server's weight unless the kernel is told otherwise.
+func (l *loop) warnSticky() {
+	var sticky []string
+	for i := range l.file.Config.Virtuals {
+		if v := &l.file.Config.Virtuals[i]; v.Quiescent && v.Persistent > 0 {
+			sticky = append(sticky, v.ID())
+		}
+	}
+	if slices.Equal(sticky, l.sticky) {
+		return
+	}
+	l.sticky = sticky
+	if len(sticky) > 0 && !expiresQuiescent() {
+		l.log.Printf("Warning [%d]: clients of persistent services return to quiescent real servers until their time is over "+
+			"(sysctl net.ipv4.vs.expire_quiescent_template=1 ends that): %s", os.Getpid(), strings.Join(sticky, " "))
+	}
 }
 
 // fileChanged is what the loader saw while looking at the file: a change, or that it cannot.

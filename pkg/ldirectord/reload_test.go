@@ -1,12 +1,17 @@
 package ldirectord
 
 import (
+	"context"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/systole-ha/systole/pkg/ipvs"
 )
 
 const oneReal = `checkinterval=1
@@ -131,6 +136,55 @@ func TestCallback(t *testing.T) {
 			if text, _ := os.ReadFile(seen); string(text) != strings.Repeat(b.in.Config+"\n", i+1) {
 				t.Errorf("after change %d the callback has written %q; log:\n%s", i+1, text, b.out)
 			}
+		}
+		b.stop()
+	})
+}
+
+// countingTable counts what is written.
+type countingTable struct {
+	ipvs.Table
+	writes *atomic.Int64
+}
+
+func (c countingTable) Do(ctx context.Context, op ipvs.Op) error {
+	c.writes.Add(1)
+	return c.Table.Do(ctx, op)
+}
+
+// TestReloadOfManyWritesNothing reads a file of a thousand services again that has not changed.
+func TestReloadOfManyWritesNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var config strings.Builder
+		config.WriteString("checkinterval=5\nquiescent=yes\nfallback=127.0.0.1:80\n")
+		b := newBench(t, "")
+		for i := range 1000 {
+			fmt.Fprintf(&config, "virtual=10.1.%d.%d:80\n\tservice=http\n\tpersistent=60\n\tnetmask=255.255.255.0\n", i/250, i%250)
+			for j := range 3 {
+				name := fmt.Sprintf("10.2.%d.%d:80", j, i%250)
+				fmt.Fprintf(&config, "\treal=%s masq %d l:1 u:%d\n", name, 1+i%7, 10+i/250)
+				if i%5 != 0 { // 50 servers are down, in all of their services
+					b.farm.set(up, name)
+				}
+			}
+		}
+		b.write(config.String())
+		var writes atomic.Int64
+		b.change = func(o *Options) {
+			o.OpenTable = func() (ipvs.Table, error) { return countingTable{unclosed{b.table}, &writes}, nil }
+		}
+		b.start()
+		time.Sleep(20 * time.Second)
+		if n := writes.Swap(0); n < 4000 {
+			t.Errorf("only %d operations at the start", n)
+		}
+		b.server.Reload(t.Context())
+		time.Sleep(20 * time.Second)
+		if n := writes.Load(); n != 0 {
+			t.Errorf("%d operations at a reload of the same file", n)
+		}
+		if n := b.logged("Changed virtual server: "); n != 1000 {
+			t.Errorf("%d services were read again", n)
 		}
 		b.stop()
 	})
