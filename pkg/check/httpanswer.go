@@ -2,6 +2,7 @@ package check
 
 import (
 	"bufio"
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -39,16 +40,17 @@ var errClosed = errors.New("connection closed without an answer")
 func readHead(br *bufio.Reader) (head, error) {
 	left := maxHead
 	for {
-		line, err := readLine(br, &left)
-		if err == nil && line == "" {
-			line, err = readLine(br, &left) // an empty line too many before an answer is harmless
+		text, err := readLine(br, &left)
+		if err == nil && len(text) == 0 {
+			text, err = readLine(br, &left) // an empty line too many before an answer is harmless
 		}
 		switch {
-		case errors.Is(err, io.EOF) && line == "":
+		case errors.Is(err, io.EOF) && len(text) == 0:
 			return head{}, errClosed
 		case err != nil && !errors.Is(err, io.EOF):
 			return head{}, err
 		}
+		line := string(text)
 		h, ok := parseStatus(line)
 		if !ok {
 			return head{}, fmt.Errorf("not HTTP: %q", clip(line))
@@ -105,44 +107,48 @@ func isNumber(s string) bool {
 func (h *head) readFields(br *bufio.Reader, left *int) error {
 	for {
 		line, err := readLine(br, left)
-		if line == "" && (err == nil || errors.Is(err, io.EOF)) {
+		if len(line) == 0 && (err == nil || errors.Is(err, io.EOF)) {
 			return nil
 		}
 		if err != nil && !errors.Is(err, io.EOF) {
 			return err
 		}
-		name, value, _ := strings.Cut(line, ":")
-		value = strings.TrimSpace(value)
+		name, value, _ := bytes.Cut(line, []byte(":"))
+		value = bytes.TrimSpace(value)
 		switch {
-		case strings.EqualFold(name, "Content-Length"):
-			if n, err := strconv.ParseInt(value, 10, 64); err == nil && n >= 0 {
+		case bytes.EqualFold(name, []byte("Content-Length")):
+			if n, err := strconv.ParseInt(string(value), 10, 64); err == nil && n >= 0 {
 				h.length = n
 			}
-		case strings.EqualFold(name, "Transfer-Encoding"):
-			h.chunked = strings.HasSuffix(strings.ToLower(value), "chunked")
-		case strings.EqualFold(name, "Location"):
-			h.location = value
+		case bytes.EqualFold(name, []byte("Transfer-Encoding")):
+			h.chunked = strings.HasSuffix(strings.ToLower(string(value)), "chunked")
+		case bytes.EqualFold(name, []byte("Location")):
+			h.location = string(value)
 		}
 	}
 }
 
-// readLine reads a line without its end. What does not fit br's buffer is read and dropped.
-func readLine(br *bufio.Reader, left *int) (string, error) {
-	var line string
-	for first := true; ; first = false {
-		part, err := br.ReadSlice('\n')
-		if *left -= len(part); *left < 0 {
-			return line, errors.New("answer's head is too long")
-		}
-		if first {
-			line = string(part)
-		}
-		if errors.Is(err, bufio.ErrBufferFull) {
-			continue
-		}
-		return strings.TrimRight(line, "\r\n"), err
+// readLine reads a line without its end, which is good until the next read. What does not fit br's
+// buffer is read and dropped.
+func readLine(br *bufio.Reader, left *int) ([]byte, error) {
+	line, err := br.ReadSlice('\n')
+	if *left -= len(line); *left < 0 {
+		return nil, errLongHead
 	}
+	if errors.Is(err, bufio.ErrBufferFull) {
+		line = bytes.Clone(line)
+	}
+	for errors.Is(err, bufio.ErrBufferFull) {
+		var more []byte
+		more, err = br.ReadSlice('\n')
+		if *left -= len(more); *left < 0 {
+			return nil, errLongHead
+		}
+	}
+	return bytes.TrimRight(line, "\r\n"), err
 }
+
+var errLongHead = errors.New("answer's head is too long")
 
 // body reads the body of an answer, decoded.
 type body struct {
@@ -198,11 +204,11 @@ func (b *body) nextChunk() error {
 	if err != nil {
 		return err
 	}
-	size, _, _ := strings.Cut(line, ";")
-	b.left, err = strconv.ParseInt(strings.TrimSpace(size), 16, 64)
+	size, _, _ := bytes.Cut(line, []byte(";"))
+	b.left, err = strconv.ParseInt(string(bytes.TrimSpace(size)), 16, 64)
 	if err != nil || b.left < 0 {
 		b.left = 0
-		return fmt.Errorf("bad chunk %q", clip(line))
+		return fmt.Errorf("bad chunk %q", clip(string(line)))
 	}
 	b.inside = true
 	if b.left == 0 {

@@ -31,7 +31,11 @@ func (s *session) write(text string) error {
 
 // hear reads a line, without its end. A last line that the peer did not end counts.
 func (s *session) hear() (string, error) {
-	line, err := readLine(s.in, &s.budget)
+	text, err := readLine(s.in, &s.budget)
+	line := string(text)
+	if errors.Is(err, errLongHead) {
+		err = errTooLong
+	}
 	if err != nil && (line == "" || !errors.Is(err, io.EOF)) {
 		if line != "" {
 			s.trace.received(line)

@@ -13,7 +13,8 @@ import (
 type transcript struct {
 	start   time.Time
 	secrets []string // which are not to be in it
-	events  []event
+	events  []event  // in first, as long as they fit
+	first   [8]event // so that a check that is well needs no more
 	dropped int
 }
 
@@ -39,6 +40,9 @@ func (t *transcript) note(kind byte, text string) {
 		copy(t.events[maxEvents/2:], t.events[maxEvents/2+1:])
 		t.events = t.events[:maxEvents-1]
 		t.dropped++
+	}
+	if t.events == nil {
+		t.events = t.first[:0]
 	}
 	t.events = append(t.events, event{time.Since(t.start), kind, text})
 }

@@ -208,12 +208,16 @@ func (s *schedule) join(m *member) {
 	m.probe = p
 }
 
+// Checks start at multiples of slot, a few together: a machine that wakes up for each of them alone
+// computes longer for waking up than for the checks.
+const slot = 25 * time.Millisecond
+
 // phase spreads probes evenly over their interval, however many there will be: multiples of
-// the golden ratio.
+// the golden ratio, but for slot.
 func (s *schedule) phase(interval time.Duration) time.Duration {
 	s.phases++
 	part := s.phases * golden >> 32
-	return time.Duration(float64(interval) * float64(part) / (1 << 32))
+	return time.Duration(float64(interval) * float64(part) / (1 << 32)).Truncate(slot)
 }
 
 // sweep ends what mark began: probes that were not joined go, new ones and urgent ones are due
