@@ -379,7 +379,7 @@ func (c *checklist) realServers() {
 			c.t.Fatal(err)
 		}
 	}
-	c.judge("S60", c.tables(m, fullTable))
+	c.judge("S60", c.eventually(20*time.Second, func() verdict { return c.tables(m, fullTable) }))
 	web(rs[0].StopWeb)
 	r, err := rs[0].Exec(c.ctx, "lsof", "-i:80")
 	if err != nil || r.Stdout != "" {
