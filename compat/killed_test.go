@@ -105,7 +105,7 @@ func (p *pair) either(rnd *rand.Rand) *lab.Director {
 
 // kill ends the node's daemon, if it is there still. What is dead must not be said to run: nobody
 // would start it again.
-func (p *pair) kill(d *lab.Director) {
+func (p *pair) kill(d *lab.Director) (killed int) {
 	p.t.Helper()
 	n, err := d.Crash()
 	if err != nil {
@@ -115,6 +115,7 @@ func (p *pair) kill(d *lab.Director) {
 		procs, err := d.Processes()
 		p.t.Fatalf("%s runs after %d processes were killed: %+v %v", d.Name(), n, procs, err)
 	}
+	return n
 }
 
 // killInStart stops a node and kills it some time into its next start.
@@ -124,7 +125,9 @@ func (p *pair) killInStart(rnd *rand.Rand) string {
 	after := time.Duration(rnd.IntN(2500)) * time.Millisecond
 	p.start(d)
 	time.Sleep(after)
-	p.kill(d)
+	if p.kill(d) == 0 {
+		p.t.Fatalf("%s has ended by itself %v into its start:\n%s", d.Name(), after, d.Log())
+	}
 	return fmt.Sprintf("%s %v into its start", d.Name(), after)
 }
 

@@ -73,6 +73,7 @@ func (d *Director) Crash() (int, error) {
 	procs = slices.DeleteFunc(procs, func(p Process) bool {
 		name, _, _ := strings.Cut(p.Args, ":")
 		name, _, _ = strings.Cut(name, " ")
+		name = strings.Trim(name, "[]") // in the midst of an exec there are no arguments
 		return !slices.Contains([]string{"heartbeat", "ipfail", "ccm", "cl_respawn"}, filepath.Base(name))
 	})
 	var ends []unix.PollFd
