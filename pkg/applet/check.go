@@ -36,7 +36,7 @@ var checkProgram = program{
 }
 
 const checkUsage = `Usage: systole check [DIR]
-       systole check --kind ha.cf|authkeys|haresources|ldirectord.cf FILE
+       systole check --kind ha.cf|authkeys|haresources|ldirectord.cf|systole.cf FILE
 
 Reads ha.cf, authkeys, haresources, every ldirectord.cf that haresources names, and the rules that
 the ipvsadm resource loads, from DIR (/etc/ha.d), and holds them against each other and against this
@@ -54,8 +54,11 @@ var checkGrammar = getopt.Grammar{Opts: []getopt.Opt{
 	{Long: "help", Short: 'h'},
 }}
 
-// kinds are the files that check and show know, by their usual names.
-var kinds = []string{"ha.cf", "authkeys", "haresources", "ldirectord.cf"}
+// The files that check and show know, by their usual names.
+var (
+	kinds      = []string{"ha.cf", "authkeys", "haresources", "ldirectord.cf"}
+	checkKinds = append(slices.Clone(kinds), "systole.cf")
+)
 
 // Exit status of check and show.
 const (
@@ -74,8 +77,8 @@ func check(env Env, args []string) int {
 	case r.Has("help"):
 		fmt.Fprint(env.Stdout, checkUsage)
 		return exitSound
-	case one && !slices.Contains(kinds, kind):
-		fmt.Fprintf(env.Stderr, "systole check: no kind %q (want %s)\n", kind, strings.Join(kinds, ", "))
+	case one && !slices.Contains(checkKinds, kind):
+		fmt.Fprintf(env.Stderr, "systole check: no kind %q (want %s)\n", kind, strings.Join(checkKinds, ", "))
 		return exitMisuse
 	case one && len(r.Operands) != 1 || len(r.Operands) > 1:
 		fmt.Fprint(env.Stderr, checkUsage)
@@ -183,6 +186,10 @@ func (in *inspector) file(kind, file string) {
 			in.haresources(file, text, nil)
 		case "ldirectord.cf":
 			in.ldirectord(file, text)
+		case "systole.cf":
+			cfg, problems := systolecf.Parse(file, text)
+			in.parsed.Services = cfg.Services
+			in.add(file, "", problems...)
 		}
 	}
 }
@@ -249,11 +256,7 @@ func (in *inspector) directory(dir string) {
 		in.haresources(resources, text, in.nodes())
 	}
 	if file := filepath.Join(dir, "systole.cf"); exists(file) {
-		if text, ok := in.text(file); ok {
-			cfg, problems := systolecf.Parse(file, text)
-			in.parsed.Services = cfg.Services
-			in.add(file, "", problems...)
-		}
+		in.file("systole.cf", file)
 	}
 	in.directors(dir)
 	in.rules(dir)
