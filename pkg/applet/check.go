@@ -105,6 +105,7 @@ func check(env Env, args []string) int {
 type inspector struct {
 	env      Env
 	root     string // what stands for "/" in front of the usual places
+	ipvs     string // what systole.cf says of the table
 	node     string // own name; "" when a file is looked at alone
 	parsed   hadir.Dir
 	ring     *hbauth.Ring
@@ -188,7 +189,7 @@ func (in *inspector) file(kind, file string) {
 			in.ldirectord(file, text)
 		case "systole.cf":
 			cfg, problems := systolecf.Parse(file, text)
-			in.parsed.Services = cfg.Services
+			in.parsed.Services, in.ipvs = cfg.Services, cfg.IPVS
 			in.add(file, "", problems...)
 		}
 	}

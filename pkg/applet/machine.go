@@ -76,8 +76,36 @@ func (in *inspector) machine(dir string) hadir.Machine {
 			}
 			return strings.TrimSpace(string(text))
 		},
+		NoIPVS:  in.wantsKernel() && !kernelHasIPVS(),
 		Running: pid != 0,
 	}
+}
+
+// wantsKernel tells whether the daemon would work on the kernel's table.
+func (in *inspector) wantsKernel() bool {
+	kind := in.env.Getenv(ipvsEnv)
+	if kind == "" {
+		kind = in.ipvs
+	}
+	return kind == "" || kind == "kernel"
+}
+
+// kernelHasIPVS tells whether IPVS is loaded, or there for modprobe.
+func kernelHasIPVS() bool {
+	if _, err := os.Stat("/proc/net/ip_vs"); err == nil {
+		return true
+	}
+	var name unix.Utsname
+	if unix.Uname(&name) != nil {
+		return true // who knows
+	}
+	dir := "/lib/modules/" + unix.ByteSliceToString(name.Release[:])
+	for _, list := range []string{"modules.dep", "modules.builtin"} {
+		if text, err := os.ReadFile(filepath.Join(dir, list)); err == nil && strings.Contains(string(text), "/ip_vs.ko") {
+			return true
+		}
+	}
+	return false
 }
 
 // links are the interfaces with their addresses, nil if they cannot be listed.

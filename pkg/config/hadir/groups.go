@@ -165,6 +165,21 @@ func (c *checker) order() {
 	}
 }
 
+// table: who needs IPVS and will not have it. Said once.
+func (c *checker) table() {
+	if !c.machine.NoIPVS {
+		return
+	}
+	for _, g := range c.dir.Groups {
+		for _, r := range g.Resources {
+			if r.Script == "ipvsadm" || r.Script == "ldirectord" {
+				c.warn(r.Pos, r.Script, "the module ip_vs, or ipvs userspace in systole.cf", "this kernel has no IPVS")
+				return
+			}
+		}
+	}
+}
+
 // directorGroups are the groups that run ldirectord with the configuration in file.
 func (c *checker) directorGroups(file string) []int {
 	var list []int

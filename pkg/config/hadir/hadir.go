@@ -48,6 +48,9 @@ type Machine struct {
 	Exists, Runnable func(path string) bool
 	// Sysctl is a kernel setting by its name ("net.ipv4.ip_forward"); "" is one that is not there.
 	Sysctl func(name string) string
+	// NoIPVS tells that the agents are to work on the kernel's table, and the kernel has none and
+	// cannot load it.
+	NoIPVS bool
 	// Running tells whether a heartbeat runs here, which may have brought addresses up.
 	Running bool
 }
@@ -79,6 +82,7 @@ func Check(d Dir, m Machine) diag.List {
 	c.scripts()
 	c.addresses()
 	c.order()
+	c.table()
 	for _, cf := range d.Ldirectord {
 		c.director(cf)
 	}

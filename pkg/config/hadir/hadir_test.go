@@ -200,6 +200,15 @@ func TestServiceInTwoFiles(t *testing.T) {
 	}
 }
 
+func TestNoIPVS(t *testing.T) {
+	m := machine
+	m.NoIPVS = true
+	want := `haresources:1:25: warning: ipvsadm: this kernel has no IPVS (want the module ip_vs, or ipvs userspace in systole.cf)`
+	if got := text(Check(dir(t, goodHA, goodResources, goodLdirectord), m)); got != want {
+		t.Errorf("got %s\nwant %s", got, want)
+	}
+}
+
 // With a heartbeat that runs an address may well be up.
 func TestRunning(t *testing.T) {
 	m := machine
