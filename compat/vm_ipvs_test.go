@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -45,11 +46,46 @@ func TestVMIPVS(t *testing.T) {
 			return table
 		})
 	})
+	t.Run("Traffic", testTraffic)
 	t.Run("Records", testRecords)
 	t.Run("CommandLines", testCommandLines)
 	t.Run("Program", testProgram)
 	t.Run("Counters", testCounters)
 	t.Run("Random", testRandomCommandLines)
+}
+
+// testTraffic is the conformance suite's traffic through the kernel's table, in IPv4 and IPv6. All of
+// the addresses are this machine's.
+func testTraffic(t *testing.T) {
+	open := func(t *testing.T) ipvs.Table {
+		table, err := kernel.Open(context.Background())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return table
+	}
+	for family, prefix := range map[string]string{"IPv4": "10.78.0.%d/16", "IPv6": "fd78::%d/64"} {
+		var addrs []netip.Addr
+		run := func(args ...string) {
+			if out, err := exec.Command("ip", args...).CombinedOutput(); err != nil {
+				t.Fatalf("ip %v: %v\n%s", args, err, out)
+			}
+		}
+		run("link", "add", family, "type", "dummy")
+		run("link", "set", family, "up")
+		for i := range 6 {
+			p := netip.MustParsePrefix(fmt.Sprintf(prefix, i+1))
+			addrs = append(addrs, p.Addr())
+			args := []string{"addr", "add", p.String(), "dev", family}
+			if p.Addr().Is6() {
+				args = append(args, "nodad")
+			}
+			run(args...)
+		}
+		t.Run(family, func(t *testing.T) {
+			ipvstest.RunTraffic(t, ipvstest.Site{VIP: addrs[0], Reals: [3]netip.Addr(addrs[1:4]), Clients: [2]netip.Addr(addrs[4:6])}, open)
+		})
+	}
 }
 
 // side is an ipvsadm and a network namespace, with a table of its own, to run it in.

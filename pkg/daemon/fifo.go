@@ -1,17 +1,15 @@
 package daemon
 
 import (
-	"bufio"
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/systole-ha/systole/pkg/halog"
+	"github.com/systole-ha/systole/pkg/hamsg"
 )
 
 // fifoLimit bounds one message of the FIFO; what is longer is dropped whole. Writers are told to
@@ -64,42 +62,8 @@ func drain(f *os.File) {
 func readFIFO(ctx context.Context, f *os.File, log *halog.Logger, say func([]byte)) {
 	stop := context.AfterFunc(ctx, func() { f.Close() })
 	defer stop()
-	if err := splitFIFO(f, log, say); ctx.Err() == nil {
+	warn := func(text string) { log.Logf(halog.Warn, "FIFO %s", text) }
+	if err := hamsg.EachMessage(f, fifoLimit, warn, say); ctx.Err() == nil {
 		log.Logf(halog.Error, "FIFO %s: %v", f.Name(), err)
-	}
-}
-
-// splitFIFO is readFIFO until reading ends.
-func splitFIFO(f io.Reader, log *halog.Logger, say func([]byte)) error {
-	in := bufio.NewReaderSize(f, 16<<10)
-	var msg []byte
-	var end string // of the message that we are in; "" is none
-	tooLong := false
-	for {
-		line, err := in.ReadSlice('\n')
-		if err != nil && !errors.Is(err, bufio.ErrBufferFull) {
-			return err
-		}
-		text := bytes.TrimRight(line, "\r\n")
-		switch {
-		case string(text) == ">>>" || string(text) == "###":
-			if end != "" {
-				log.Logf(halog.Warn, "FIFO message of %d bytes is incomplete: dropped", len(msg))
-			}
-			msg, tooLong = append(append(msg[:0], text...), '\n'), false
-			end = map[byte]string{'>': "<<<", '#': "%%%"}[text[0]]
-		case end == "":
-		case string(text) == end || end == "%%%" && bytes.HasSuffix(text, []byte(end)):
-			end = ""
-			if tooLong || len(msg)+len(text) > fifoLimit {
-				log.Logf(halog.Warn, "FIFO message of more than %d bytes: dropped", fifoLimit)
-				continue
-			}
-			say(append(append(bytes.Clone(msg), text...), '\n'))
-		case len(msg)+len(line) > fifoLimit:
-			tooLong = true
-		default:
-			msg = append(msg, line...)
-		}
 	}
 }

@@ -42,11 +42,18 @@ func Run(t *testing.T, open func(t *testing.T) ipvs.Table) {
 		{"Flush", flush},
 		{"Zero", zero},
 		{"Timeouts", timeouts},
+		{"PortZero", portZero},
+		{"Caps", caps},
+		{"RuleText", ruleText},
+		{"Many", many},
+		{"SyncDaemons", syncDaemons},
+		{"Info", info},
 		{"Plan", plan},
 		{"Context", contexts},
+		{"Closed", closed},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			s := &script{T: t, ctx: context.Background(), table: open(t)}
+			s := &script{T: t, ctx: context.Background(), table: open(t), open: open}
 			t.Cleanup(func() {
 				if err := s.table.Do(s.ctx, ipvs.Op{Kind: ipvs.Flush}); err != nil {
 					t.Errorf("the last flush: %v", err)
@@ -65,6 +72,7 @@ type script struct {
 	*testing.T
 	ctx   context.Context
 	table ipvs.Table
+	open  func(t *testing.T) ipvs.Table
 }
 
 // do expects an operation to work.

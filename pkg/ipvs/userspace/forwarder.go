@@ -3,6 +3,7 @@ package userspace
 import (
 	"context"
 	"fmt"
+	"net"
 	"net/netip"
 	"sync"
 	"time"
@@ -67,7 +68,7 @@ func (f *Forwarder) Do(ctx context.Context, op ipvs.Op) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.closed {
-		return fmt.Errorf("change table: %w", context.Canceled)
+		return fmt.Errorf("change table: %w", net.ErrClosed)
 	}
 	if err := f.table.Do(ctx, op); err != nil {
 		return err
@@ -121,6 +122,9 @@ func (f *Forwarder) Do(ctx context.Context, op ipvs.Op) error {
 func (f *Forwarder) Snapshot(ctx context.Context) ([]ipvs.Entry, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if f.closed {
+		return nil, fmt.Errorf("list table: %w", net.ErrClosed)
+	}
 	entries, err := f.table.Snapshot(ctx)
 	if err != nil {
 		return nil, err
@@ -234,7 +238,8 @@ func (s *service) open(client netip.AddrPort) (session, bool) {
 	var network netip.Prefix
 	if s.cfg.Persistent > 0 {
 		network = s.network(client.Addr())
-		if t := s.templates[network]; t != nil && (t.conns > 0 || now.Before(t.expires)) && !t.dest.removed && t.dest.cfg.Weight > 0 {
+		// Weight 0 does not drive clients away, as it does not in the kernel (expire_quiescent_template=0).
+		if t := s.templates[network]; t != nil && (t.conns > 0 || now.Before(t.expires)) && !t.dest.removed {
 			tpl, d = t, t.dest
 		}
 	}

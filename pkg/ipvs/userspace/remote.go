@@ -26,6 +26,7 @@ type answer struct {
 	Entries  []ipvs.Entry
 	Timeouts ipvs.Timeouts
 	Error    string        `json:",omitempty"`
+	Refused  bool          `json:",omitempty"` // by the table, with an ipvs.Refusal
 	Refusal  string        `json:",omitempty"` // which sentinel of package ipvs
 	Errno    syscall.Errno `json:",omitempty"`
 }
@@ -99,6 +100,8 @@ func (f *Forwarder) serve(ctx context.Context, c net.Conn) {
 		if err != nil {
 			a = answer{Error: err.Error()}
 			errors.As(err, &a.Errno)
+			var refusal *ipvs.Refusal
+			a.Refused = errors.As(err, &refusal)
 			for name, sentinel := range refusals {
 				if errors.Is(err, sentinel) {
 					a.Refusal = name
@@ -111,44 +114,89 @@ func (f *Forwarder) serve(ctx context.Context, c net.Conn) {
 	}
 }
 
-// Remote is the forwarder of another process, as a table.
+// Remote is the forwarder of another process, as a table. When that process ends and another
+// takes its place, the next call reaches it.
 type Remote struct {
-	mu   sync.Mutex
-	conn net.Conn
-	in   *json.Decoder
+	path string
 	caps ipvs.Caps
+
+	mu     sync.Mutex
+	conn   net.Conn // nil after a failure, until the next call
+	in     *json.Decoder
+	closed bool
 }
 
 // Dial reaches the forwarder that serves path.
 func Dial(ctx context.Context, path string) (*Remote, error) {
-	var d net.Dialer
-	c, err := d.DialContext(ctx, "unix", path)
-	if err != nil {
-		return nil, fmt.Errorf("connect to the forwarder at %s: %w", path, errno(err))
+	r := &Remote{path: path, caps: New().Caps()}
+	if err := r.dial(ctx); err != nil {
+		return nil, err
 	}
-	return &Remote{conn: c, in: json.NewDecoder(c), caps: New().Caps()}, nil
+	return r, nil
+}
+
+func (r *Remote) dial(ctx context.Context) error {
+	var d net.Dialer
+	c, err := d.DialContext(ctx, "unix", r.path)
+	if err != nil {
+		return fmt.Errorf("connect to the forwarder at %s: %w", r.path, errno(err))
+	}
+	r.conn, r.in = c, json.NewDecoder(c)
+	return nil
 }
 
 func (r *Remote) ask(ctx context.Context, q request) (answer, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	stop := context.AfterFunc(ctx, func() { r.conn.Close() })
-	defer stop()
-	var a answer
+	if r.closed {
+		return answer{}, fmt.Errorf("ask the forwarder: %w", net.ErrClosed)
+	}
 	line, err := json.Marshal(q)
 	if err != nil {
-		return a, fmt.Errorf("ask the forwarder: %w", err)
+		return answer{}, fmt.Errorf("ask the forwarder: %w", err)
 	}
-	if _, err := r.conn.Write(append(line, '\n')); err != nil {
-		return a, fmt.Errorf("ask the forwarder: %w", errno(err))
+	old := r.conn != nil // perhaps to a process that has ended
+	a, sent, err := r.exchange(ctx, append(line, '\n'))
+	if err != nil && old && ctx.Err() == nil && (!sent || q == (request{})) { // it cannot have been carried out, or does not matter
+		a, _, err = r.exchange(ctx, append(line, '\n'))
 	}
-	if err := r.in.Decode(&a); err != nil {
-		return a, fmt.Errorf("hear from the forwarder: %w", err)
-	}
-	if a.Error != "" {
-		return a, &remoteError{text: a.Error, errno: a.Errno, refusal: refusals[a.Refusal]}
+	switch {
+	case ctx.Err() != nil && err != nil:
+		return answer{}, fmt.Errorf("ask the forwarder: %w", ctx.Err())
+	case err != nil:
+		return answer{}, err
+	case a.Error != "":
+		return a, &remoteError{text: a.Error, errno: a.Errno, refusal: refusals[a.Refusal], refused: a.Refused}
 	}
 	return a, nil
+}
+
+// exchange sends a line and reads the answer. After a failure, or the end of ctx, there is no
+// connection any more: a late answer would be taken for that of the next question.
+func (r *Remote) exchange(ctx context.Context, line []byte) (a answer, sent bool, err error) {
+	if err := ctx.Err(); err != nil {
+		return a, false, err
+	}
+	if r.conn == nil {
+		if err := r.dial(ctx); err != nil {
+			return a, false, err
+		}
+	}
+	conn := r.conn
+	stop := context.AfterFunc(ctx, func() { conn.Close() })
+	defer func() {
+		if !stop() || err != nil {
+			conn.Close()
+			r.conn = nil
+		}
+	}()
+	if _, err := conn.Write(line); err != nil {
+		return a, false, fmt.Errorf("ask the forwarder: %w", errno(err))
+	}
+	if err := r.in.Decode(&a); err != nil {
+		return a, true, fmt.Errorf("hear from the forwarder: %w", err)
+	}
+	return a, true, nil
 }
 
 // remoteError keeps an error's text, errno and sentinel across the socket.
@@ -156,6 +204,7 @@ type remoteError struct {
 	text    string
 	errno   syscall.Errno
 	refusal error
+	refused bool
 }
 
 func (e *remoteError) Error() string { return e.text }
@@ -174,6 +223,14 @@ func (e *remoteError) Unwrap() []error {
 // Do carries out one operation over there.
 func (r *Remote) Do(ctx context.Context, op ipvs.Op) error {
 	_, err := r.ask(ctx, request{Do: &op})
+	var e *remoteError
+	if errors.As(err, &e) && e.refused {
+		refusal := &ipvs.Refusal{Op: op, Reason: e.refusal}
+		if e.errno != 0 {
+			refusal.Cause = e.errno
+		}
+		return refusal
+	}
 	return err
 }
 
@@ -202,4 +259,13 @@ func (r *Remote) SetTimeouts(ctx context.Context, t ipvs.Timeouts) error {
 func (r *Remote) Caps() ipvs.Caps { return r.caps }
 
 // Close leaves the forwarder as it is.
-func (r *Remote) Close() error { return r.conn.Close() }
+func (r *Remote) Close() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.closed = true; r.conn == nil {
+		return nil
+	}
+	err := r.conn.Close()
+	r.conn = nil
+	return err
+}
