@@ -79,4 +79,7 @@ type Surrounder interface {
 	Surrounds() bool
 	// Settle returns when what the start c began serves clients as it will, or ctx ends.
 	Settle(ctx context.Context, c Call)
+	// Left reports whether something of the resource is here that a process which was killed has left
+	// behind. The addresses, which others look at, may not have been up yet, or not any more.
+	Left(ctx context.Context, c Call) bool
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/systole-ha/systole/pkg/agent"
+	"github.com/systole-ha/systole/pkg/cluster"
 	"github.com/systole-ha/systole/pkg/halog"
 )
 
@@ -55,10 +56,13 @@ func (a *traced) Run(_ context.Context, c agent.Call) (agent.Result, error) {
 type surrounder struct {
 	traced
 	hangs bool // Settle waits until it is told to give up
+	left  bool // a killed process left it behind
 	off   bool // it does not surround
 }
 
 func (a *surrounder) Surrounds() bool { return !a.off }
+
+func (a *surrounder) Left(context.Context, agent.Call) bool { return a.left }
 
 func (a *surrounder) Settle(ctx context.Context, c agent.Call) {
 	if a.hangs {
@@ -225,5 +229,32 @@ func TestSurroundHangs(t *testing.T) {
 	}
 	if diff := cmp.Diff([]string{"IPaddr start", "ldirectord start"}, tr.take()[:2]); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+// TestSurroundLeft: killed between the table and the address, a daemon leaves the one without the other.
+func TestSurroundLeft(t *testing.T) {
+	tr := &trace{}
+	ld := &surrounder{traced: traced{trace: tr}}
+	b := newBench(t, "ha-master IPaddr::10.0.0.1 ldirectord", halog.C6, Options{Agents: map[string]agent.Agent{
+		"IPaddr": &traced{trace: tr}, "ldirectord": ld,
+	}})
+	drop := func() (done []string, log string) {
+		t.Helper()
+		if d := b.Do(t.Context(), cluster.Call{Verb: cluster.DropGroup, Arg: "IPaddr::10.0.0.1"}); d.Code != 0 {
+			t.Errorf("%+v", d)
+		}
+		return tr.take(), b.log(t)
+	}
+	if done, log := drop(); done != nil || log != "" {
+		t.Errorf("nothing is left: %q %s", done, log)
+	}
+	ld.left = true
+	done, log := drop()
+	if diff := cmp.Diff([]string{"IPaddr stop", "ldirectord stop"}, done); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	if !strings.HasPrefix(log, "ResourceManager(default)[A]: WARN: ldirectord is running here and should not be: an earlier heartbeat left it behind\n") {
+		t.Error(log)
 	}
 }

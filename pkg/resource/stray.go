@@ -7,19 +7,39 @@ import (
 	"github.com/systole-ha/systole/pkg/config/haresources"
 )
 
-// dropGroup releases a group whose key resource runs here although it should not: what a daemon that
-// was killed left behind. If it does not run it does and logs nothing.
-//
-// Only the key is looked at. It starts first and stops last, so it runs in every half-done state;
-// another member may run here on purpose, such as a web server that the boot starts on both nodes.
+// dropGroup releases a group of which something is here although it should not be: what a daemon that
+// was killed left behind. If there is nothing it does and logs nothing.
 func (j *job) dropGroup(key string) int {
 	s := j.script("ResourceManager")
 	g, ok := j.group(s, key)
-	if !ok || len(g.Resources) == 0 || !j.runs(s, g.Resources[0]) {
+	if !ok || len(g.Resources) == 0 {
 		return 0
 	}
-	s.log("WARN: %s is running here and should not be: an earlier heartbeat left it behind", g.Resources[0].Word)
+	word, ok := j.left(s, g)
+	if !ok {
+		return 0
+	}
+	s.log("WARN: %s is running here and should not be: an earlier heartbeat left it behind", word)
 	return j.release(s, g)
+}
+
+// left is a member of a group that was left behind. The key is looked at: it starts first and stops
+// last, so it runs in every half-done state; another member may run here on purpose, such as a web
+// server that the boot starts on both nodes. Only what surrounds the addresses starts before the key
+// and stops after it, and knows by itself whether it was left.
+func (j *job) left(s script, g haresources.Group) (word string, ok bool) {
+	if j.runs(s, g.Resources[0]) {
+		return g.Resources[0].Word, true
+	}
+	address := slices.IndexFunc(g.Resources, isAddress)
+	for i, r := range g.Resources {
+		if ch, ok := j.choose(s, r.Script); ok && i > address && address >= 0 && surrounds(ch) {
+			if ch.agent.(agent.Surrounder).Left(j.ctx, j.call(ch, r, agent.Status)) {
+				return r.Word, true
+			}
+		}
+	}
+	return "", false
 }
 
 // complete reports whether every member of a key's group is running.

@@ -110,6 +110,13 @@ func (a *Agent) Surrounds() bool { return a.o.Surround }
 // Settle is [agent.Surrounder]: rules are in the table when start returns.
 func (a *Agent) Settle(context.Context, agent.Call) {}
 
+// Left is [agent.Surrounder]: the mark of a loaded table is there, and not from this process.
+func (a *Agent) Left(context.Context, agent.Call) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return !a.loaded && isThere(a.o.Root, markFile)
+}
+
 // ErrNoOperation is the error of an operation that the script does not have.
 var ErrNoOperation = errors.New("no such operation")
 

@@ -194,6 +194,28 @@ func TestStartAndStop(t *testing.T) {
 	b.wantRules(tutorial)
 }
 
+// A table that a killed process has loaded is one that was left, until it is cleared.
+func TestLeft(t *testing.T) {
+	b := newBench(t, map[string]string{rulesFile: tutorial, "var/run/other": ""})
+	left := func(a *Agent, want bool) {
+		t.Helper()
+		if got := a.Left(t.Context(), agent.Call{}); got != want {
+			t.Errorf("left: %v, want %v", got, want)
+		}
+	}
+	left(b.agent, false)
+	b.run(agent.Start)
+	left(b.agent, false) // it is this process's
+	b.agent = New(b.agent.o)
+	left(b.agent, true)
+	b.run(agent.Stop)
+	b.wantRules("")
+	left(b.agent, false)
+	b.run(agent.Start)
+	b.run(agent.Stop)
+	left(New(b.agent.o), false)
+}
+
 // A table that is as wanted is not touched, so that no connection is lost.
 func TestStartOfWhatIsThere(t *testing.T) {
 	b := newBench(t, map[string]string{rulesFile: tutorial})

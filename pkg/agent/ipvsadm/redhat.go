@@ -76,7 +76,7 @@ func (r *run) redHatStop(s map[string]string) int {
 		r.redHatSave()
 	}
 	if !r.o.Loaded() {
-		r.loaded = false
+		r.unmark()
 		return 0
 	}
 	code := 0

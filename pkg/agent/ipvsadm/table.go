@@ -17,6 +17,9 @@ import (
 // lockFile marks the resource as started, where the directory exists (Red Hat's convention).
 const lockFile = "/var/lock/subsys/ipvsadm"
 
+// markFile says, until the next boot, that the table was loaded from here and not cleared since.
+const markFile = "/var/run/ipvsadm.loaded"
+
 func (r *run) path(name string) string { return filepath.Join(r.o.Root, name) }
 
 func (r *run) locked() bool {
@@ -33,6 +36,19 @@ func (r *run) lock() {
 
 func (r *run) unlock() {
 	if err := os.Remove(r.path(lockFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		r.errorf("%v", err)
+	}
+}
+
+func (r *run) mark() {
+	if err := os.WriteFile(r.path(markFile), nil, 0o644); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		r.errorf("%v", err)
+	}
+}
+
+func (r *run) unmark() {
+	r.loaded = false
+	if err := os.Remove(r.path(markFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		r.errorf("%v", err)
 	}
 }
@@ -100,6 +116,7 @@ func (r *run) clear() bool {
 		r.errorf("%v", err)
 		return false
 	}
+	r.unmark()
 	return true
 }
 
@@ -125,6 +142,7 @@ func (r *run) load(file string, reload bool) loading {
 		r.print("ipvsadm: the table was loaded before and is left as it is")
 		return loading{clean: true, ended: true}
 	}
+	r.mark()
 	w := r.wanted(file)
 	for _, op := range ipvs.Plan(have, w.entries) {
 		if err := r.table.Do(r.ctx, op); err != nil {

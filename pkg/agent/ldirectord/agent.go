@@ -82,6 +82,11 @@ func (a *Agent) Run(ctx context.Context, c agent.Call) (agent.Result, error) {
 	if len(c.Args) > 1 { // the program takes its second word for the action
 		words = append([]string{c.Args[0], action}, c.Args[1:]...)
 	}
+	if c.Op == agent.Stop && a.Left(ctx, c) {
+		if err := a.clean(ctx, c); err != nil {
+			c.Log.Print(err.Error() + "\n")
+		}
+	}
 	var stdout, stderr bytes.Buffer
 	command := ldirectord.Command{
 		Paths: a.o.Paths, Load: a.o.Load, Program: c.Path, Words: words, Stdout: &stdout, Stderr: &stderr,
@@ -118,11 +123,7 @@ func (a *Agent) Surrounds() bool { return a.o.Surround }
 // Settle is [agent.Surrounder]: it returns when every real server of the instance has had its first
 // check and the table shows it.
 func (a *Agent) Settle(ctx context.Context, c agent.Call) {
-	name := ""
-	if len(c.Args) > 0 {
-		name = c.Args[0]
-	}
-	in, err := a.o.Paths.Find(name)
+	in, err := a.find(c)
 	if err != nil {
 		return
 	}
@@ -133,6 +134,51 @@ func (a *Agent) Settle(ctx context.Context, c agent.Call) {
 		case <-ctx.Done():
 		}
 	}
+}
+
+// Left is [agent.Surrounder]: a pid file names a process that is gone. An orderly end removes it.
+func (a *Agent) Left(_ context.Context, c agent.Call) bool {
+	in, _ := a.find(c)
+	pid, stale := in.Running()
+	return pid == 0 && stale
+}
+
+// clean takes the services of an instance that was killed out of the table, and its pid file away: a
+// stop has nobody to ask for it.
+func (a *Agent) clean(ctx context.Context, c agent.Call) error {
+	in, err := a.find(c)
+	if err != nil {
+		return err
+	}
+	f := ldirectord.Load(ctx, in, a.o.Load)
+	if f.Err != nil {
+		return f.Err
+	}
+	table, err := a.o.OpenTable()
+	if err != nil {
+		return err
+	}
+	defer table.Close()
+	var errs []error
+	for i := range f.Config.Virtuals {
+		v := &f.Config.Virtuals[i]
+		if !v.CleanStop {
+			continue
+		}
+		if err := table.Do(ctx, ipvs.Op{Kind: ipvs.DelService, Service: v.IPVS()}); !errors.Is(err, ipvs.ErrNoService) {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(append(errs, os.Remove(in.PIDFile))...)
+}
+
+// find is the instance that a call is about.
+func (a *Agent) find(c agent.Call) (ldirectord.Instance, error) {
+	name := ""
+	if len(c.Args) > 0 {
+		name = c.Args[0]
+	}
+	return a.o.Paths.Find(name)
 }
 
 // Resume starts the instances of those configuration names that ran in this very process before

@@ -339,6 +339,34 @@ func TestSettle(t *testing.T) {
 	h.expect("0 0 ", "", agent.Stop)
 }
 
+// TestLeft has an agent's process die: what it left in the table goes with the next stop.
+func TestLeft(t *testing.T) {
+	h := newHeartbeat(t)
+	call := agent.Call{Op: agent.Status, Name: "ldirectord", Log: h}
+	left := func(want bool) {
+		t.Helper()
+		if got := h.agent.Left(t.Context(), call); got != want {
+			t.Errorf("left: %v, want %v", got, want)
+		}
+	}
+	left(false)
+	h.expect("0 0 ", "", agent.Start)
+	left(false)
+	h.end() // as when it is killed: pid file and table stay
+	h.boot()
+	h.write("var/run/ldirectord.ldirectord.pid", "4194301\n") // of a process that is gone
+	left(true)
+	if e := h.entries(); len(e) != 1 {
+		t.Fatalf("%+v", e)
+	}
+	h.expect("0 0 ", "", agent.Stop)
+	left(false)
+	if e := h.entries(); len(e) != 0 {
+		t.Errorf("left after the stop: %+v", e)
+	}
+	h.expect("0 0 ", "", agent.Stop)
+}
+
 // listen is a web server, or one that never answers.
 func listen(t *testing.T, answers bool) netip.AddrPort {
 	t.Helper()
