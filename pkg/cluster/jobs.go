@@ -72,7 +72,8 @@ func (e *Engine) notify(m *hamsg.Msg) {
 		return
 	}
 	call, ok := e.harc(m)
-	if !ok || len(e.queue) >= longQueue && slices.ContainsFunc(e.queue, func(q notice) bool { return sameNews(q.call, call) }) {
+	again := m.Type() == hamsg.TIPRequest || m.Type() == hamsg.TIPRequestResp // one answer is enough
+	if !ok || (again || len(e.queue) >= longQueue) && slices.ContainsFunc(e.queue, func(q notice) bool { return sameNews(q.call, call) }) {
 		return
 	}
 	e.queue = append(e.queue, notice{call: call})
@@ -84,7 +85,9 @@ const longQueue = 20
 
 // sameNews tells whether two notices say the same of the same node.
 func sameNews(a, b Call) bool {
-	return a.Arg == b.Arg && a.Getenv("HA_src") == b.Getenv("HA_src") && a.Getenv("HA_st") == b.Getenv("HA_st") && a.Getenv("HA_ipaddr") == b.Getenv("HA_ipaddr")
+	return a.Arg == b.Arg && !slices.ContainsFunc([]string{"HA_src", "HA_dest", "HA_st", "HA_ipaddr"}, func(name string) bool {
+		return a.Getenv(name) != b.Getenv(name)
+	})
 }
 
 // notifyDead queues the notice that a node is dead.

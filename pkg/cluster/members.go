@@ -37,9 +37,9 @@ func (e *Engine) status(n *node, m *hamsg.Msg) (changed bool) {
 	}
 	// A node that is active the first time that we hear it, or again, has done its "starting" where
 	// we could not hear it: behind a partition it may have taken what we hold.
-	back := n.Status == liveness.Dead
+	back, anew := n.Status == liveness.Dead, n.Heard.IsZero()
 	back = e.late(n) || back
-	missed := back || n.Heard.IsZero() && n.reportSeq == 0 && e.rsc.Settles()
+	missed := back || anew && n.reportSeq == 0 && e.rsc.Settles()
 	st = clip(st, maxStatus)
 	if n != e.self && !strings.EqualFold(st, n.Status) {
 		changed = true
@@ -57,7 +57,7 @@ func (e *Engine) status(n *node, m *hamsg.Msg) (changed bool) {
 	if !e.commUp || n == e.self || n.Ping || st != liveness.Active {
 		return changed
 	}
-	if changed {
+	if changed || anew {
 		e.reask()
 		e.rsc.PeerActive()
 	}

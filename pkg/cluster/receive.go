@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"strings"
 	"time"
 
 	"github.com/systole-ha/systole/pkg/cluster/liveness"
@@ -245,17 +246,20 @@ func (e *Engine) handle(n *node, m *hamsg.Msg) {
 	e.emit(Deliver{Kind: kind, Msg: m})
 }
 
-// newest tells whether a report of what a node holds is newer than what it reported before:
-// one that was lost and sent again may come too late.
+// newest tells whether what a node says about resources is newer than what it reported before:
+// what was lost and sent again may come too late. That goes for reports and for the request that
+// begins a standby.
 func (n *node) newest(m *hamsg.Msg) bool {
-	if m.Type() != hamsg.TResources {
-		return true
-	}
 	seq, _ := m.GetHex(hamsg.FSeq)
-	if seq < n.reportSeq {
-		return false
+	switch m.Type() {
+	case hamsg.TAskResources:
+		return seq > n.reportSeq || !strings.EqualFold(m.Get(hamsg.FComment), "me")
+	case hamsg.TResources:
+		if seq < n.reportSeq {
+			return false
+		}
+		n.reportSeq = seq
 	}
-	n.reportSeq = seq
 	return true
 }
 

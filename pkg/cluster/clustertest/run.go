@@ -98,7 +98,7 @@ func (r *runner) command(words []string) error {
 	r.tell("---", "%s", strings.Join(words, " "))
 	r.Command(words)
 	err := r.Sim.Command(words)
-	r.doubt()
+	r.Commanded()
 	return err
 }
 
@@ -118,6 +118,7 @@ func (r *runner) end() {
 	for _, m := range s.Machines {
 		m.Thaw()
 	}
+	r.Commanded()
 	limit := s.Elapsed() + 2*r.bound + time.Minute
 	const quiet = 28 * time.Second // a whole window of messages at least, when all is over
 	settled := time.Duration(-1)   // since when

@@ -199,6 +199,7 @@ func (m *Machine) Kill() {
 	m.Engine = nil
 	m.run++
 	m.frozen, m.held = false, nil
+	m.cfg.Restarted, m.cfg.Held = false, cluster.None
 }
 
 // PowerOff ends everything at once.

@@ -151,8 +151,12 @@ func (w *Watch) Command(words []string) {
 			w.groups[i].tainted = w.groups[i].tainted || w.groups[i].key == words[2]
 		}
 	}
+}
+
+// Commanded is to be called when a command has been carried out.
+func (w *Watch) Commanded() {
 	w.bound = w.settleBound()
-	w.until = now + w.bound
+	w.until = w.Sim.Elapsed() + w.bound
 	w.gap += w.moveBound()
 	w.doubt()
 }

@@ -145,7 +145,12 @@ func (m *Machine) Tick() {
 		m.settle()
 		m.closeIfDue()
 	}
-	if due(m.localTakeoverDue()) {
+	switch {
+	case !due(m.localTakeoverDue()):
+	case m.peerLeaves:
+		// It is still releasing what we would take, and will say when it has. (The original takes it.)
+		m.localTakeoverAt = now.Add(time.Second)
+	default:
 		m.state = Stable
 		m.requestOurs(false)
 		m.host.Info("local resource transition completed.")

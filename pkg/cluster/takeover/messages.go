@@ -149,7 +149,7 @@ func (m *Machine) peerIsStable() {
 	}
 	m.host.Info("remote resource transition completed.")
 	m.peerStable = true
-	m.sendHeld(m.state == Stable, "")
+	m.sendHeld(m.state == Stable && m.moving == None, "")
 	m.failback()
 }
 

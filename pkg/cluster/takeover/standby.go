@@ -29,6 +29,9 @@ func (m *Machine) ask(msg *hamsg.Msg, from string) {
 	word := msg.Get(hamsg.FComment)
 	if why := m.refusal(word, from); why != "" {
 		m.host.Warn(why)
+		if from != m.cfg.Node && !strings.EqualFold(word, "me") && m.state == Stable && m.moving == None {
+			m.sendHeld(true, "") // so that the other does not wait for us
+		}
 		return
 	}
 	us := from == m.cfg.Node
