@@ -67,6 +67,11 @@ type Config struct {
 	Ring *hbauth.Ring
 	// Netstring is msgfmt netstring: no inner auth field in what we send.
 	Netstring bool
+	// Compress is traditional_compression: a message whose wire form is longer than CompressOver
+	// bytes (compression_threshold) is sent compressed. Without it only one that would be too long
+	// for any receiver is, and nested messages that ask for it.
+	Compress     bool
+	CompressOver int
 	// Hopfudge is added to the number of nodes in the ttl field (directive hopfudge, 1 by default).
 	Hopfudge int
 	// QuietBadPackets is log_badpack off.

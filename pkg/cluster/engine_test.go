@@ -466,6 +466,58 @@ func TestEnvironment(t *testing.T) {
 	}
 }
 
+// TestCompression: long messages are sent compressed and understood, sent again the same, and small
+// ones are left alone.
+func TestCompression(t *testing.T) {
+	s := newSingle(t, func(c *cluster.Config) { c.Compress, c.CompressOver = true, 2048 })
+	s.join()
+	big := hamsg.New("big").Add("x", strings.Repeat("0123456789", 400))
+	sends := func(in cluster.Input) (packets [][]byte) {
+		for _, a := range s.e.Step(s.now, in) {
+			if a, ok := a.(cluster.Send); ok {
+				packets = append(packets, a.Bytes)
+			}
+		}
+		return packets
+	}
+	said := func(m *hamsg.Msg) cluster.Said {
+		text, err := m.AppendText(nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return cluster.Said{Text: text}
+	}
+	packets := sends(said(big))
+	if len(packets) != 1 || len(packets[0]) > 1000 {
+		t.Fatalf("%d packets", len(packets))
+	}
+	p, err := hamsg.Decode(packets[0])
+	if err != nil || s.cfg.Ring.Verify(p) != nil || !p.Has(hamsg.FCompressedPayload) {
+		t.Fatalf("%v %v", p, err)
+	}
+	m, err := p.Inflate()
+	if err != nil || m.Get("x") != big.Get("x") || m.Get("src") != "alpha" {
+		t.Fatalf("%v %v", m, err)
+	}
+	seq, _ := m.GetHex("seq")
+	no := fmt.Sprint(seq)
+	again := sends(cluster.Received{Link: "eth0", Bytes: s.packet(hamsg.New("NS_rexmit").Add("dest", "alpha").Add("firstseq", no).Add("lastseq", no))})
+	if len(again) != 1 || string(again[0]) != string(packets[0]) {
+		t.Error("sent again it is another packet")
+	}
+	if p := sends(said(hamsg.New("small").Add("x", "1"))); len(p) != 1 || clustertest.Decode(p[0]).Has(hamsg.FCompressedPayload) {
+		t.Error("a small message is compressed")
+	}
+	// What is compressed comes in, whoever sends it.
+	s = newSingle(t, func(c *cluster.Config) { c.Hooks = []string{"big"} })
+	s.join()
+	s.packet(big)
+	got := s.step(cluster.Received{Link: "eth0", Bytes: s.cfg.Ring.AppendWire(nil, big.Deflate())})
+	if s.run == nil || s.run.Call.Getenv("HA_x") != big.Get("x") {
+		t.Errorf("not understood: %s", got)
+	}
+}
+
 // TestClockJump: the wall clock may do what it likes.
 func TestClockJump(t *testing.T) {
 	s := newSingle(t, nil)

@@ -78,7 +78,7 @@ func (e *Engine) rexmit(n *node, m *hamsg.Msg) {
 	}
 	for _, a := range answers {
 		if a.Msg != nil {
-			e.emit(Send{Bytes: e.ring.AppendWire(nil, a.Msg), Type: a.Msg.Type()})
+			e.emit(Send{Bytes: e.wire(a.Msg), Type: a.Msg.Type()})
 			continue
 		}
 		if e.allow("norexmit", Error) {

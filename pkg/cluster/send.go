@@ -41,11 +41,27 @@ func (e *Engine) send(m *hamsg.Msg) {
 	if sequenced {
 		e.keep(m)
 	}
-	e.emit(Send{Bytes: e.ring.AppendWire(nil, m), Type: m.Type()})
+	e.emit(Send{Bytes: e.wire(m), Type: m.Type()})
 	if m.Type() == hamsg.TStatus {
 		e.ping(m.Get(hamsg.FTime))
 	}
 	e.process(m, "", "")
+}
+
+// wire is a message as a packet: signed, and compressed if it is to be. What decodes, and only that
+// is sent, is never too long when it is compressed.
+func (e *Engine) wire(m *hamsg.Msg) []byte {
+	limit := hamsg.MaxMessage - 1
+	if e.cfg.Compress {
+		limit = min(limit, e.cfg.CompressOver)
+	} else {
+		m = m.DeflateFields()
+	}
+	packet := e.ring.AppendWire(nil, m)
+	if len(packet) > limit {
+		return e.ring.AppendWire(nil, m.Deflate())
+	}
+	return packet
 }
 
 func (e *Engine) load() string {

@@ -151,6 +151,8 @@ func (f *Files) engine() cluster.Config {
 		MaxRexmitDelay:  f.HA.MaxRexmitDelay,
 		Ring:            f.Ring,
 		Netstring:       f.HA.Msgfmt == "netstring",
+		Compress:        f.HA.TraditionalCompression,
+		CompressOver:    f.HA.CompressionThreshold << 10,
 		Hopfudge:        f.HA.Hopfudge,
 		QuietBadPackets: !f.HA.LogBadPack,
 		PID:             os.Getpid(),

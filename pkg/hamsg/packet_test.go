@@ -286,6 +286,38 @@ func TestInflate(t *testing.T) {
 	}
 }
 
+// TestDeflate packs messages and gets them back.
+func TestDeflate(t *testing.T) {
+	inner := decode(t, captured)
+	packed := inner.Deflate()
+	if m, err := packed.Inflate(); err != nil || !reflect.DeepEqual(m.Fields(), inner.Fields()) {
+		t.Errorf("%v, %v", m, err)
+	}
+	if f := packed.Fields(); len(f) != 2 || f[0].Name != hamsg.FCompressedPayload || f[0].Kind != hamsg.Binary || f[1].Value != "zlib" {
+		t.Errorf("%+v", f)
+	}
+	plain := hamsg.New("x")
+	if plain.DeflateFields() != plain {
+		t.Error("a message without such fields is copied")
+	}
+	sub := hamsg.New("sub").Add("text", strings.Repeat("z", 5000))
+	m := hamsg.New("x").AddField(hamsg.Field{Name: "big", Kind: hamsg.Uncompressed, Sub: sub}).Add("y", "1")
+	packed = m.DeflateFields()
+	if f, _ := m.Lookup("big"); f.Kind != hamsg.Uncompressed {
+		t.Error("the message itself has changed")
+	}
+	if got := len(packed.AppendNetstring(nil)); got > 200 {
+		t.Errorf("%d bytes", got)
+	}
+	q := decode(t, string(packed.AppendNetstring(nil)))
+	if got, err := q.InflateField("big"); err != nil || !reflect.DeepEqual(got.Fields(), sub.Fields()) {
+		t.Errorf("%v, %v", got, err)
+	}
+	if _, err := q.InflateField("y"); err == nil {
+		t.Error("a text field inflates")
+	}
+}
+
 func deflated(t *testing.T, s string) string {
 	t.Helper()
 	var b bytes.Buffer
