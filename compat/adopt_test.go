@@ -12,7 +12,7 @@ import (
 )
 
 // adopted are the files that adopt may change.
-var adopted = regexp.MustCompile(`^ha-\w+:(/usr/(libexec|share)/heartbeat/\w+(\.original)?|/usr/s?bin/(cl_\w+|ldirectord)(\.original)?|/usr/sbin/systole|/var/lib/systole(/adopted)?|/var/lib/dpkg/diversions)$`)
+var adopted = regexp.MustCompile(`^ha-\w+:(/usr/(libexec|share)/heartbeat/[\w-]+(\.original)?|/usr/s?bin/(cl_\w+|ldirectord)(\.original)?|/usr/sbin/systole|/var/lib/systole(/adopted)?|/var/lib/dpkg/diversions)$`)
 
 type adoption struct {
 	*testing.T
