@@ -55,7 +55,7 @@ func TestSideConfigurations(t *testing.T) {
 
 // TestVMLdirectord gives the original and ours the same configurations, over a kernel's IPVS each,
 // and has the same real servers die and return: the two tables are the same after each event.
-func TestSoakVMLdirectord(t *testing.T) {
+func TestVMLdirectord(t *testing.T) {
 	if !lab.InVM(t, lab.WithSystole(t), func(s *lab.Spec) { s.Limit, s.Memory = 15*time.Minute, 3072 }) {
 		return
 	}
