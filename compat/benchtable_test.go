@@ -9,6 +9,7 @@ import (
 	"sync"
 	"testing"
 	"text/tabwriter"
+	"time"
 
 	"github.com/systole-ha/systole/pkg/lab"
 )
@@ -18,6 +19,9 @@ import (
 
 // benchRuns is how often each figure is taken, unless a benchmark says otherwise.
 var benchRuns = flag.Int("bench-runs", 5, "how often each benchmark takes its figures")
+
+// soakFor is how long a soak under load lasts.
+var soakFor = flag.Duration("soak-for", 10*time.Minute, "how long TestSoakFast lasts")
 
 // contender is whose figure it is.
 type contender string
