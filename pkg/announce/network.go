@@ -1,11 +1,13 @@
 package announce
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
 	"net/netip"
 	"syscall"
+	"time"
 
 	"github.com/j-keck/arping"
 	"github.com/mdlayher/ndp"
@@ -79,13 +81,18 @@ var broadcast = net.HardwareAddr{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}
 // frame is a gratuitous ARP frame, "ip is at hw", to everybody: a request for ip, whose target
 // hardware address is zero, or a reply that nobody asked for, to ip itself, as send_arp has them.
 func frame(hw net.HardwareAddr, ip netip.Addr, reply bool) []byte {
+	return frameFrom(hw, hw, ip, reply)
+}
+
+// frameFrom is the same, sent by a link whose own address is another.
+func frameFrom(link, hw net.HardwareAddr, ip netip.Addr, reply bool) []byte {
 	op, target := byte(1), make(net.HardwareAddr, 6)
 	if reply {
 		op, target = 2, hw
 	}
 	f := make([]byte, 0, 42)
 	f = append(f, broadcast...)
-	f = append(f, hw...)
+	f = append(f, link...)
 	f = append(f, 0x08, 0x06)                    // Ethernet type: ARP
 	f = append(f, 0, 1, 0x08, 0x00, 6, 4, 0, op) // Ethernet, IPv4
 	f = append(f, hw...)
@@ -114,6 +121,37 @@ func Once(link string, ip netip.Addr) (err error) {
 		return fmt.Errorf("announce %s on %s: %w", ip, link, err)
 	}
 	return n.ARP(link, ip, true)
+}
+
+// Burst announces an IPv4 address on link as the program send_arp does: requests and replies in turn,
+// with hw as the sender's hardware address (nil: the link's own). It returns when the last frame
+// has left, or ctx has ended. A link without hardware addresses has nobody to be told.
+func Burst(ctx context.Context, link string, ip netip.Addr, hw net.HardwareAddr, plan Schedule) error {
+	ifi, err := net.InterfaceByName(link)
+	if err != nil || len(ifi.HardwareAddr) != 6 {
+		return err
+	}
+	if hw == nil {
+		hw = ifi.HardwareAddr
+	}
+	c, err := packet.Listen(ifi, packet.Raw, 0, nil)
+	if err != nil {
+		return fmt.Errorf("announce %s on %s: %w", ip, link, err)
+	}
+	defer c.Close()
+	for n := range plan.Frames {
+		if n > 0 {
+			select {
+			case <-time.After(plan.Every):
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		}
+		if _, err := c.WriteTo(frameFrom(ifi.HardwareAddr, hw, ip, n%2 == 1), &packet.Addr{HardwareAddr: broadcast}); err != nil {
+			return fmt.Errorf("announce %s on %s: %w", ip, link, err)
+		}
+	}
+	return nil
 }
 
 // Advertise is Sender.

@@ -2,7 +2,7 @@ package applet
 
 // programs lists every program, in the order of the help text. Each is defined in a file of its own.
 func programs() []program {
-	return []program{
+	list := []program{
 		demoProgram,
 		checkProgram,
 		showProgram,
@@ -21,6 +21,8 @@ func programs() []program {
 		outdaterProgram,
 		apphbdProgram,
 		clRespawnProgram,
+		findifProgram,
+		sendARPProgram,
 		standbyProgram,
 		takeoverProgram,
 		addNodeProgram,
@@ -31,4 +33,5 @@ func programs() []program {
 		reqResourceProgram,
 		machDownProgram,
 	}
+	return append(list, ipaddrPrograms...)
 }

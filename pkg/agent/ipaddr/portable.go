@@ -220,7 +220,15 @@ func (x *portable) findifProgram(ip netip.Addr) (place, *refusal) {
 // best is the route to ip, on the wanted interface if there is one, that no other beats in metric
 // and length.
 func (x *portable) best(ip netip.Addr) (best netif.Route, ok bool) {
-	for _, r := range x.routes(netif.MainTable, false) {
+	routes := x.routes(netif.MainTable, false)
+	if ip.IsLoopback() {
+		for _, r := range x.routes(netif.LocalTable, false) {
+			if !r.Dst.IsSingleIP() {
+				routes = append(routes, r)
+			}
+		}
+	}
+	for _, r := range routes {
 		if r.Link == "" || !r.Dst.Contains(ip) || x.nic != "" && r.Link != x.nic {
 			continue
 		}
