@@ -124,7 +124,7 @@ func TestHaCfRecords(t *testing.T) {
 
 func TestAuthkeysRecords(t *testing.T) {
 	compare(t, "authkeys.txt", func(c *confCase) (diag.List, []string) {
-		_, problems := authkeys.Parse("/etc/ha.d//authkeys", []byte(c.text("")))
+		_, problems := authkeys.Parse("/etc/ha.d//authkeys", []byte(c.text("")), authkeys.Any)
 		return problems, nil
 	})
 }
@@ -221,7 +221,7 @@ func TestTutorial(t *testing.T) {
 		return text
 	}
 	_, problems := hacf.Parse("ha.cf", read("ha.cf"), hacf.Host{Node: "ha-master"})
-	ring, more := authkeys.Parse("authkeys", read("authkeys"))
+	ring, more := authkeys.Parse("authkeys", read("authkeys"), authkeys.Any)
 	problems = append(problems, more...)
 	groups, more := haresources.Parse("haresources", read("haresources"), []string{"ha-master", "ha-slave", "group1"})
 	problems = append(problems, more...)

@@ -172,10 +172,10 @@ func TestScreenOnRecords(t *testing.T) {
 			number, _ := signer.Selected()
 			link := fmt.Sprint(p.node, p.medium, number)
 			if screens[link] == nil {
-				screens[link] = cluster.NewScreen(link, signer, false, func(l cluster.Log) { t.Errorf("%s: %s: %s", s.name, link, l.Text) })
+				screens[link] = cluster.NewScreen(cluster.ScreenConfig{Link: link, Ring: signer}, func(l cluster.Log) { t.Errorf("%s: %s: %s", s.name, link, l.Text) })
 			}
 			now = now.Add(20 * time.Millisecond)
-			if _, ok := screens[link].Admit(now, netip.AddrPort{}, p.bytes); !ok {
+			if screens[link].Admit(now, netip.AddrPort{}, p.bytes) == nil {
 				t.Errorf("%s: %s packet of %s is kept out: %+v\n%q", s.name, p.medium, p.node, screens[link].Bad(), p.bytes)
 				continue
 			}

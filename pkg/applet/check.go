@@ -209,7 +209,9 @@ func (in *inspector) authkeys(file string, text []byte) {
 			in.add(file, "", diag.Problem{Pos: diag.Pos{File: file}, Msg: fmt.Sprintf("user %d owns the file and can read the keys", st.Uid), Want: "owner root"})
 		}
 	}
-	ring, problems := authkeys.Parse(file, text)
+	beside, _ := os.ReadFile(filepath.Join(filepath.Dir(file), "systole.cf")) // need not be there, and is checked elsewhere
+	own, _ := systolecf.Parse("systole.cf", beside)
+	ring, problems := authkeys.Parse(file, text, daemon.Peers(own))
 	summary := ""
 	if in.ring = ring; ring != nil {
 		n, key := ring.Selected()

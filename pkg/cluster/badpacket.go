@@ -77,7 +77,7 @@ func (c *complaints) open(ring *hbauth.Ring, in Received) (*hamsg.Msg, bool) {
 		c.bad.Unsigned++
 		var refused *hbauth.Error
 		if errors.As(err, &refused) {
-			c.badAuth(in, p, refused)
+			c.badAuth(in, p, refused, ring.Numbered())
 		}
 		return nil, false
 	}
@@ -100,10 +100,14 @@ func (c *complaints) badSyntax(in Received, err error) {
 }
 
 // badAuth complains of a packet that does not verify. The MAC that would have been right is cut: who
-// reads the log could send the packet again with it.
-func (c *complaints) badAuth(in Received, p *hamsg.Packet, refused *hbauth.Error) {
+// reads the log could send the packet again with it. ours tells whether all nodes are to be of our kind.
+func (c *complaints) badAuth(in Received, p *hamsg.Packet, refused *hbauth.Error, ours bool) {
 	if c.quiet || !c.allow("auth", Error) {
 		return
+	}
+	if ours {
+		c.tell(Error, fmt.Sprintf("Packets from %s on link %s in the name of node %s are refused: this node signs with hmac-sha256 and has no such key."+
+			" Does an original heartbeat, or a node with other keys, run there?", orUnknown(in.From, "?"), in.Link, orUnknown(oneLine(p.Get(hamsg.FOrig)), "?")))
 	}
 	if p.Format == hamsg.Text {
 		if refused.Reason == hbauth.UnknownKey {

@@ -37,6 +37,9 @@ type Config struct {
 	UUID hamsg.UUID
 	// Generation is this run's number: higher than that of any earlier run of this node.
 	Generation uint64
+	// Run is a random number for this run, not 0: what packets are known by where the keys ask for
+	// numbers (hmac-sha256).
+	Run uint64
 	// Seed feeds everything random: retransmission delays, the acknowledgement phase.
 	Seed uint64
 	// PID is printed in one log line of the shutdown.

@@ -63,6 +63,7 @@ type Engine struct {
 
 	end ending
 
+	packets uint64 // numbered ones, so far
 	complaints
 }
 
@@ -79,6 +80,7 @@ type node struct {
 	statusSeq    uint64
 	reportSeq    uint64 // of its last report of resources
 	hasResources bool   // legacy mode: it may hold something
+	run          uint64 // of its packets, if they are numbered
 	weight       int    // hb_setweight: for clients only
 	site         string // hb_setsite: likewise
 	left         bool   // this run of it has given up everything
@@ -162,6 +164,10 @@ func (e *Engine) Step(now time.Time, in Input) []Action {
 	case Received:
 		if !e.end.silent {
 			e.received(in)
+		}
+	case Sighted:
+		if n := e.node(in.Node); n != nil {
+			n.run = in.Run
 		}
 	case Said:
 		e.said(in.Text)

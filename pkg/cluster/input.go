@@ -20,6 +20,13 @@ type Received struct {
 	Bytes []byte
 }
 
+// Sighted tells of packets of another node that a [Screen] has kept out because they may be copies from
+// the past. Once the node hears which of its runs they were of, its next one shows that they are not.
+type Sighted struct {
+	Node string
+	Run  uint64
+}
+
 // Said is one message that a local program sent to the cluster: the text between and including
 // ">>>" and "<<<" that hb_standby, hb_takeover, req_resource, mach_down, the rc.d scripts and
 // API clients write to the FIFO. Unsigned, without control fields.
@@ -61,6 +68,7 @@ type Reread struct {
 
 func (Tick) isInput()           {}
 func (Received) isInput()       {}
+func (Sighted) isInput()        {}
 func (Said) isInput()           {}
 func (Done) isInput()           {}
 func (ClientsStopped) isInput() {}

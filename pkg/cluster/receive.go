@@ -22,6 +22,11 @@ func (e *Engine) received(in Received) {
 		e.echo(m, in)
 		return
 	}
+	if run, ok := m.GetHex(hamsg.FRun); ok {
+		if n := e.node(m.Get(hamsg.FOrig)); n != nil && !n.Ping {
+			n.run = run
+		}
+	}
 	e.process(m, in.Link, in.From)
 }
 

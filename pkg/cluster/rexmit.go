@@ -78,7 +78,7 @@ func (e *Engine) rexmit(n *node, m *hamsg.Msg) {
 	}
 	for _, a := range answers {
 		if a.Msg != nil {
-			e.emit(Send{Bytes: e.wire(a.Msg), Type: a.Msg.Type()})
+			e.emit(Send{Bytes: e.resent(a.Msg), Type: a.Msg.Type()})
 			continue
 		}
 		if e.allow("norexmit", Error) {
@@ -87,6 +87,15 @@ func (e *Engine) rexmit(n *node, m *hamsg.Msg) {
 		}
 		e.send(hamsg.New(hamsg.TNakRexmit).SetHex(hamsg.FFirstSeq, a.Seq).Add(hamsg.FTo, n.Name).Add(hamsg.FComment, a.Refusal))
 	}
+}
+
+// resent is a message that is sent again: the same bytes, but for a number of its own if it is to have
+// one.
+func (e *Engine) resent(m *hamsg.Msg) []byte {
+	if e.ring.Numbered() {
+		return e.seal(m.Clone(), m.Has(hamsg.FAuth))
+	}
+	return e.wire(m)
 }
 
 // lostForGood takes a node's word that it cannot send a message again.

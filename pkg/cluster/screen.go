@@ -40,13 +40,26 @@ const (
 // there is a limit in time.
 type Screen struct {
 	complaints
-	link  string
-	ring  *hbauth.Ring
-	marks map[string]*mark
-	seen  [maxRepeats]sighting
-	next  int // of seen
-	late  bucket
-	old   bucket
+	cfg    ScreenConfig
+	marks  map[string]*mark
+	runs   map[string]*run // of nodes, and of ours at ping nodes
+	seen   [maxRepeats]sighting
+	next   int // of seen
+	late   bucket
+	old    bucket
+	sights bucket
+}
+
+// ScreenConfig is what a Screen is told.
+type ScreenConfig struct {
+	Link  string // name of the medium's link
+	Node  string // own name
+	Run   uint64 // of this run, as in [Config]
+	Ring  *hbauth.Ring
+	Quiet bool // log_badpack off
+	// Window is how far the clocks of two nodes may be apart that do not hear each other yet; it
+	// matters with keys that ask for numbers only.
+	Window time.Duration
 }
 
 // mark is the newest message of a node.
@@ -58,94 +71,123 @@ type sighting struct {
 	at  time.Time
 }
 
-// NewScreen makes the screen of the medium whose link has that name. It tells log what the engine would
-// have logged.
-func NewScreen(link string, ring *hbauth.Ring, quiet bool, log func(Log)) *Screen {
+// NewScreen makes a screen. It tells log what the engine would have logged.
+func NewScreen(cfg ScreenConfig, log func(Log)) *Screen {
 	return &Screen{
 		complaints: complaints{
-			quiet: quiet, kinds: map[string]*throttle{},
+			quiet: cfg.Quiet, kinds: map[string]*throttle{},
 			tell: func(l Level, text string) { log(Log{Level: l, Text: text}) },
 		},
-		link:  link,
-		ring:  ring,
-		marks: map[string]*mark{},
-		late:  bucket{rate: lateRate, burst: lateBurst},
-		old:   bucket{rate: oldRate, burst: oldBurst},
+		cfg:    cfg,
+		marks:  map[string]*mark{},
+		runs:   map[string]*run{},
+		late:   bucket{rate: lateRate, burst: lateBurst},
+		old:    bucket{rate: oldRate, burst: oldBurst},
+		sights: bucket{rate: oldRate, burst: oldBurst},
 	}
 }
 
-// Use gives the Screen the keys of another authkeys file.
-func (s *Screen) Use(ring *hbauth.Ring) { s.ring = ring }
+// Use gives the Screen the keys of another authkeys file, and another window.
+func (s *Screen) Use(ring *hbauth.Ring, window time.Duration) {
+	s.cfg.Ring, s.cfg.Window = ring, window
+}
 
 // Bad are the packets that did not pass.
 func (s *Screen) Bad() BadPackets { return s.bad }
 
-// Admit makes of a packet that has come in now what the engine is to get, with a copy of the bytes. ok is
-// false for one that it is not to get, which is counted, and told of at a limited rate. from need not
-// be valid.
-func (s *Screen) Admit(now time.Time, from netip.AddrPort, packet []byte) (in Received, ok bool) {
-	if !s.admit(now, from, packet) {
-		return Received{}, false
+// Admit makes of a packet that has come in now what the engine is to get: a [Received] with a copy of
+// the bytes, sometimes a [Sighted], or nil. What does not pass is counted, and told of at a limited rate.
+// from need not be valid.
+func (s *Screen) Admit(now time.Time, from netip.AddrPort, packet []byte) Input {
+	o, v := s.judge(now, from, packet)
+	switch v {
+	case admitted:
+		return s.received(from, bytes.Clone(packet))
+	case sighted:
+		run, _ := hamsg.ParseHex(o.Run)
+		return Sighted{Node: string(o.Orig), Run: run}
 	}
-	return s.received(from, bytes.Clone(packet)), true
+	return nil
 }
 
 func (s *Screen) received(from netip.AddrPort, packet []byte) Received {
-	return Received{Link: s.link, From: addrText(from), Bytes: packet}
+	return Received{Link: s.cfg.Link, From: addrText(from), Bytes: packet}
 }
 
-func (s *Screen) admit(now time.Time, from netip.AddrPort, packet []byte) bool {
+func (s *Screen) judge(now time.Time, from netip.AddrPort, packet []byte) (hamsg.Outline, verdict) {
 	s.now = now
 	o, ok := hamsg.Outlined(packet)
-	switch {
-	case ok && s.ring.Signed(o.Signed, o.Auth):
-		return s.timely(&o, from)
-	case ok:
-		return s.refuse("auth", &s.bad.Unsigned, from, packet)
-	case bytes.HasPrefix(packet, []byte(">>>\n")):
-		return s.text(from, packet)
-	case bytes.HasPrefix(packet, []byte("###\n")):
-		return s.refuse("syntax", &s.bad.Malformed, from, packet)
+	if !ok {
+		switch {
+		case bytes.HasPrefix(packet, []byte(">>>\n")):
+			return s.text(from, packet)
+		case bytes.HasPrefix(packet, []byte("###\n")):
+			return o, s.refuse("syntax", &s.bad.Malformed, from, packet)
+		}
+		s.bad.Malformed++ // no message at all: the engine says nothing of that
+		return o, refused
 	}
-	s.bad.Malformed++ // no message at all: the engine says nothing of that
-	return false
+	method, ok := s.cfg.Ring.Signed(o.Signed, o.Auth)
+	if !ok {
+		return o, s.refuse("auth", &s.bad.Unsigned, from, packet)
+	}
+	return o, s.pass(&o, method, from)
+}
+
+// pass judges a message that is signed well.
+func (s *Screen) pass(o *hamsg.Outline, method hbauth.Method, from netip.AddrPort) verdict {
+	sum := fnv(o.Auth)
+	if string(o.Type) != hamsg.TPingStatus && s.again(sum) {
+		s.bad.Repeated++
+		return refused
+	}
+	v := admitted
+	if method.Numbered() {
+		v = s.numbered(o, s.now, from)
+	}
+	if v == admitted {
+		v = s.timely(o, from)
+	}
+	if v == admitted {
+		s.seen[s.next] = sighting{sum, s.now}
+		s.next = (s.next + 1) % maxRepeats
+	}
+	return v
 }
 
 // refuse counts a packet that the engine would not take, and has it complained of if there has been
 // no such complaint for a while.
-func (s *Screen) refuse(kind string, count *uint64, from netip.AddrPort, packet []byte) bool {
+func (s *Screen) refuse(kind string, count *uint64, from netip.AddrPort, packet []byte) verdict {
 	if s.silent(kind) {
 		*count++
 		s.skip(kind)
-		return false
+		return refused
 	}
 	// Nothing passes: a packet without an outline does not decode, one that is not signed does not
 	// verify.
-	s.open(s.ring, s.received(from, packet))
-	return false
+	s.open(s.cfg.Ring, s.received(from, packet))
+	return refused
 }
 
 // text looks at a message in text form, as serial lines have them, and nodes of heartbeat 2.
-func (s *Screen) text(from netip.AddrPort, packet []byte) bool {
-	m, ok := s.open(s.ring, s.received(from, packet))
+func (s *Screen) text(from netip.AddrPort, packet []byte) (o hamsg.Outline, v verdict) {
+	m, ok := s.open(s.cfg.Ring, s.received(from, packet))
 	if !ok {
-		return false
+		return o, refused
 	}
-	value := func(name string) []byte {
-		if !m.Has(name) {
-			return nil
+	for name, at := range map[string]*[]byte{
+		hamsg.FAuth: &o.Auth, hamsg.FType: &o.Type, hamsg.FOrig: &o.Orig, hamsg.FSeq: &o.Seq, hamsg.FGeneration: &o.Generation,
+		hamsg.FTime: &o.Time, hamsg.FRun: &o.Run, hamsg.FPacket: &o.Packet, hamsg.FEcho: &o.Echo,
+	} {
+		if m.Has(name) {
+			*at = []byte(m.Get(name))
 		}
-		return []byte(m.Get(name))
 	}
-	return s.timely(&hamsg.Outline{
-		Auth: value(hamsg.FAuth), Type: value(hamsg.FType), Orig: value(hamsg.FOrig),
-		Seq: value(hamsg.FSeq), Generation: value(hamsg.FGeneration), Time: value(hamsg.FTime),
-	}, from)
+	return o, s.pass(&o, s.cfg.Ring.Named(string(o.Auth)), from)
 }
 
-// timely tells whether a message that is signed well is the newest of its node, or there is room for
-// one that is not.
-func (s *Screen) timely(o *hamsg.Outline, from netip.AddrPort) bool {
+// timely tells whether a message is the newest of its node, or there is room for one that is not.
+func (s *Screen) timely(o *hamsg.Outline, from netip.AddrPort) verdict {
 	gen, _ := hamsg.ParseHex(o.Generation)
 	seq, _ := hamsg.ParseHex(o.Seq)
 	ts, _ := hamsg.ParseHex(o.Time)
@@ -153,25 +195,20 @@ func (s *Screen) timely(o *hamsg.Outline, from netip.AddrPort) bool {
 	m := s.mark(o.Orig)
 	if sequenced && m != nil && (gen > m.gen || gen == m.gen && seq > m.seq) {
 		*m = mark{gen, seq, ts}
-		return true
+		return admitted
 	}
 	limit := &s.late
-	switch {
-	case m != nil && (gen > 0 && gen < m.gen || sequenced && seq+oldSeq < m.seq || !sequenced && ts+oldTime < m.ts):
+	if m != nil && (gen > 0 && gen < m.gen || sequenced && seq+oldSeq < m.seq || !sequenced && ts+oldTime < m.ts) {
 		limit = &s.old
-	case string(o.Type) != hamsg.TPingStatus && s.again(o.Auth):
-		s.bad.Replayed++
-		return false
 	}
 	if limit.take(s.now) {
-		return true
+		return admitted
 	}
-	s.bad.Replayed++
 	if s.allow("replay", Warn) {
-		s.tell(Warn, "Old packets, or copies of packets, come in on link "+s.link+" faster than any node sends, from "+
+		s.tell(Warn, "Old packets, or copies of packets, come in on link "+s.cfg.Link+" faster than any node sends, from "+
 			orUnknown(addrText(from), "?")+" in the name of "+oneLine(string(o.Orig))+": most are dropped.")
 	}
-	return false
+	return s.replay()
 }
 
 // mark is the mark of a node, or nil if there are too many nodes.
@@ -185,19 +222,22 @@ func (s *Screen) mark(name []byte) *mark {
 }
 
 // again tells whether the packet with that authenticator has passed a moment ago.
-func (s *Screen) again(auth []byte) bool {
-	sum := uint64(14695981039346656037) // FNV-1a
-	for _, c := range auth {
-		sum = (sum ^ uint64(c)) * 1099511628211
-	}
+func (s *Screen) again(sum uint64) bool {
 	for i := range s.seen {
 		if x := &s.seen[i]; x.sum == sum && s.now.Sub(x.at) < repeatGap {
 			return true
 		}
 	}
-	s.seen[s.next] = sighting{sum, s.now}
-	s.next = (s.next + 1) % maxRepeats
 	return false
+}
+
+// fnv is the hash FNV-1a.
+func fnv(b []byte) uint64 {
+	sum := uint64(14695981039346656037)
+	for _, c := range b {
+		sum = (sum ^ uint64(c)) * 1099511628211
+	}
+	return sum
 }
 
 // addrText is an address for a log line; "" if there is none.

@@ -35,13 +35,11 @@ func (e *Engine) send(m *hamsg.Msg) {
 		m.Set(hamsg.FLoad, e.load())
 	}
 	m.SetInt(hamsg.FTTL, int64(e.cfg.Hopfudge+len(e.nodes)))
-	if !e.cfg.Netstring && !m.NetstringOnly() {
-		e.ring.Stamp(m)
-	}
+	packet := e.seal(m, !e.cfg.Netstring && !m.NetstringOnly())
 	if sequenced {
 		e.keep(m)
 	}
-	e.emit(Send{Bytes: e.wire(m), Type: m.Type()})
+	e.emit(Send{Bytes: packet, Type: m.Type()})
 	if m.Type() == hamsg.TStatus {
 		e.ping(m.Get(hamsg.FTime))
 	}
@@ -59,9 +57,51 @@ func (e *Engine) wire(m *hamsg.Msg) []byte {
 	}
 	packet := e.ring.AppendWire(nil, m)
 	if len(packet) > limit {
-		return e.ring.AppendWire(nil, m.Deflate())
+		packed := m.Deflate()
+		if e.ring.Numbered() {
+			// What a packet is known by is to be seen without unpacking it.
+			for _, name := range []string{hamsg.FType, hamsg.FOrig, hamsg.FSeq, hamsg.FGeneration, hamsg.FTime, hamsg.FRun, hamsg.FPacket, hamsg.FEcho} {
+				if f, ok := m.Lookup(name); ok {
+					packed.SetField(f)
+				}
+			}
+		}
+		return e.ring.AppendWire(nil, packed)
 	}
 	return packet
+}
+
+// seal signs a message and makes a packet of it, a numbered one with keys that ask for that. stamp
+// says whether it gets a signature in text form, too.
+func (e *Engine) seal(m *hamsg.Msg, stamp bool) []byte {
+	e.number(m)
+	if stamp {
+		e.ring.Stamp(m)
+	}
+	return e.wire(m)
+}
+
+// number gives a message the number of the packet that it is to be, if the keys ask for one.
+func (e *Engine) number(m *hamsg.Msg) {
+	if !e.ring.Numbered() {
+		return
+	}
+	e.packets++
+	m.SetHex(hamsg.FRun, e.cfg.Run)
+	m.SetHex(hamsg.FPacket, e.packets)
+	m.Set(hamsg.FEcho, e.echoes())
+}
+
+// echoes tells each node which run of its we hear.
+func (e *Engine) echoes() string {
+	var text []byte
+	for _, n := range e.nodes {
+		if n.run != 0 {
+			text = append(append(text, n.Name...), '=')
+			text = append(strconv.AppendUint(text, n.run, 16), ' ')
+		}
+	}
+	return string(text)
 }
 
 func (e *Engine) load() string {
@@ -95,6 +135,7 @@ func (e *Engine) ping(ts string) {
 	for _, p := range e.cfg.Pings {
 		m := hamsg.New(hamsg.TPingStatus).Add(hamsg.FStatus, "ping").Add(hamsg.FComment, p.Plugin).
 			Add(hamsg.FOrig, p.Name).Add(hamsg.FTime, ts)
+		e.number(m)
 		e.ring.Stamp(m)
 		e.emit(Send{Media: p.Name, Bytes: e.ring.AppendWire(nil, m), Type: m.Type()})
 	}

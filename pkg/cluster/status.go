@@ -80,8 +80,9 @@ type JobStatus struct {
 // BadPackets counts dropped packets.
 type BadPackets struct {
 	// Malformed did not decode; Unsigned failed authentication; Fields lacked control fields or
-	// had bad ones; Unknown came from a node that is not configured; Replayed had an old generation.
-	Malformed, Unsigned, Fields, Unknown, Replayed uint64
+	// had bad ones; Unknown came from a node that is not configured; Replayed had an old generation, or
+	// were kept out by a Screen as old; Repeated were copies of a packet that had just come.
+	Malformed, Unsigned, Fields, Unknown, Replayed, Repeated uint64
 }
 
 // Congested tells whether so many of our messages are unacknowledged that clients are to wait with

@@ -88,7 +88,7 @@ func Run(ctx context.Context, o Options) (Outcome, error) {
 		core.Logf(halog.Warn, "%s", p)
 	}
 	setCores(o.Files.HA.CoreDumps, core)
-	d := &service{Options: o, core: core, ctx: ctx, cancel: cancel}
+	d := &service{Options: o, core: core, number: runNumber(), ctx: ctx, cancel: cancel}
 	if err := d.prepare(); err != nil {
 		core.Logf(halog.Error, "%v", err)
 		return Outcome{Code: 1}, err
@@ -116,6 +116,7 @@ const flushLimit = 500 * time.Millisecond
 type service struct {
 	Options
 	core   *halog.Logger
+	number uint64 // of this run, at random: see cluster.Config.Run
 	ctx    context.Context
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
@@ -147,7 +148,7 @@ func (d *service) prepare() error {
 	if err := errors.Join(os.RemoveAll(p.RscTmp), os.Mkdir(p.RscTmp, 0o755|os.ModeSticky)); err != nil {
 		d.core.Logf(halog.Info, "Removing %s failed, recreating.", p.RscTmp)
 	}
-	d.links, err = openLinks(d.ctx, d.Files, media.Options{
+	d.links, err = openLinks(d.ctx, d.Files, d.number, media.Options{
 		Port:         d.Files.HA.UDPPort,
 		Baud:         d.Files.HA.Baud,
 		Ident:        uint16(os.Getpid()),
@@ -208,7 +209,7 @@ func (d *service) wire(gen uint64, uuid hamsg.UUID) {
 	l.runCall = func(r cluster.Run) { d.worker.jobs <- r }
 
 	cfg := d.Files.engine()
-	cfg.UUID, cfg.Generation, cfg.Seed = uuid, gen, uint64(time.Now().UnixNano())
+	cfg.UUID, cfg.Generation, cfg.Run, cfg.Seed = uuid, gen, d.number, uint64(time.Now().UnixNano())
 	cfg.Unmanaged = d.Unmanaged
 	cfg.Restarted, cfg.Held = d.Restarted, d.Held
 	cfg.Hooks = m.Hooks()
@@ -338,10 +339,10 @@ func (d *service) reread(ctx context.Context) {
 	}
 	confChanged := !fresh.stamps[0].Equal(d.Files.stamps[0])
 	keysChanged := !fresh.stamps[1].Equal(d.Files.stamps[1])
+	d.links.use(fresh.Ring, fresh.Systole.ReplayWindow)
 	in := cluster.Reread{ConfigChanged: confChanged}
 	if keysChanged {
 		in.Ring = fresh.Ring
-		d.links.use(fresh.Ring)
 		d.Files.stamps[1] = fresh.stamps[1]
 	}
 	d.loop.post(ctx, in)

@@ -53,7 +53,8 @@ func Load(p Paths) (*Files, diag.List) {
 	}
 	problems = append(problems, more...)
 
-	ring, stamp, more := loadKeys(p)
+	systole := f.loadSystole(p)
+	ring, stamp, more := loadKeys(p, Peers(f.Systole))
 	f.Ring, f.stamps[1] = ring, stamp
 	problems = append(problems, more...)
 
@@ -63,14 +64,23 @@ func Load(p Paths) (*Files, diag.List) {
 	f.Groups, more = haresources.Parse(path, text, f.nodeNames())
 	problems = append(problems, more...)
 
-	path = filepath.Join(p.Etc, "systole.cf")
-	text, err = os.ReadFile(path)
+	return f, append(problems, systole...)
+}
+
+// loadSystole reads systole.cf, which need not be there.
+func (f *Files) loadSystole(p Paths) (problems diag.List) {
+	path := filepath.Join(p.Etc, "systole.cf")
+	text, err := os.ReadFile(path)
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		problems.Errorf(diag.Pos{File: path}, "", "", "%v", err)
 	}
+	var more diag.List
 	f.Systole, more = systolecf.Parse(path, text)
-	return f, append(problems, more...)
+	return append(problems, more...)
 }
+
+// Peers is what systole.cf says of the other nodes.
+func Peers(c systolecf.Config) authkeys.Peers { return authkeys.Peers(c.Peers == "systole") }
 
 // read reads a file that has to be there. wire is the original's text for one that is not.
 func read(path, wire, what string) ([]byte, time.Time, diag.List) {
@@ -101,7 +111,7 @@ func cause(err error) error {
 	return err
 }
 
-func loadKeys(p Paths) (*hbauth.Ring, time.Time, diag.List) {
+func loadKeys(p Paths, peers authkeys.Peers) (*hbauth.Ring, time.Time, diag.List) {
 	path := p.Etc + "//authkeys"
 	text, stamp, problems := read(path, "Cannot open keyfile [%s].  Stop.", "keys")
 	if len(problems) > 0 {
@@ -112,7 +122,7 @@ func loadKeys(p Paths) (*hbauth.Ring, time.Time, diag.List) {
 			return nil, stamp, problems
 		}
 	}
-	ring, problems := authkeys.Parse(path, text)
+	ring, problems := authkeys.Parse(path, text, peers)
 	return ring, stamp, problems
 }
 

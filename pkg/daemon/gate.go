@@ -17,20 +17,20 @@ type gate struct {
 	screen *cluster.Screen
 }
 
-func newGate(link string, keys *hbauth.Ring, quiet bool, log *halog.Logger) *gate {
-	return &gate{screen: cluster.NewScreen(link, keys, quiet, func(l cluster.Log) { log.Log(halog.Prio(l.Level), l.Text) })}
+func newGate(cfg cluster.ScreenConfig, log *halog.Logger) *gate {
+	return &gate{screen: cluster.NewScreen(cfg, func(l cluster.Log) { log.Log(halog.Prio(l.Level), l.Text) })}
 }
 
-// admit makes of a packet what the engine is to get; ok is false for one that it is not to get.
-func (g *gate) admit(f media.Frame) (in cluster.Received, ok bool) {
+// admit makes of a packet what the engine is to get; nil for one that it is not to get.
+func (g *gate) admit(f media.Frame) cluster.Input {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return g.screen.Admit(time.Now(), f.From, f.Bytes)
 }
 
 // use gives the gate the keys of another authkeys file.
-func (g *gate) use(keys *hbauth.Ring) {
+func (g *gate) use(keys *hbauth.Ring, window time.Duration) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.screen.Use(keys)
+	g.screen.Use(keys, window)
 }

@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"crypto/rand"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"os"
@@ -111,4 +112,11 @@ func nodeName(nodeinfo string) (name, uname string, err error) {
 		}
 	}
 	return strings.ToLower(name), uname, nil
+}
+
+// runNumber is a random number that nobody can foresee, not 0.
+func runNumber() uint64 {
+	var b [8]byte
+	_, _ = rand.Read(b[:]) // never fails
+	return max(binary.NativeEndian.Uint64(b[:]), 1)
 }

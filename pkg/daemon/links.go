@@ -4,6 +4,7 @@ import (
 	"context"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/systole-ha/systole/pkg/cluster"
 	"github.com/systole-ha/systole/pkg/halog"
@@ -23,7 +24,7 @@ type links struct {
 // openLinks opens all media in the order of ha.cf. One that cannot be opened is an error, as in the
 // original: a typo in an interface name must not start a node that hears nobody. (Once open, a
 // medium survives the loss of its interface.)
-func openLinks(ctx context.Context, f *Files, o media.Options, log *halog.Logger) (*links, error) {
+func openLinks(ctx context.Context, f *Files, run uint64, o media.Options, log *halog.Logger) (*links, error) {
 	o.Report = func(e media.Event) { log.Log(e.Prio, e.Text) }
 	l := &links{log: log}
 	l.keys.Store(f.Ring)
@@ -37,16 +38,18 @@ func openLinks(ctx context.Context, f *Files, o media.Options, log *halog.Logger
 			return nil, err
 		}
 		l.all = append(l.all, m)
-		l.gates = append(l.gates, newGate(s.Name, f.Ring, !f.HA.LogBadPack, log))
+		l.gates = append(l.gates, newGate(cluster.ScreenConfig{
+			Link: s.Name, Node: f.Node, Run: run, Ring: f.Ring, Quiet: !f.HA.LogBadPack, Window: f.Systole.ReplayWindow,
+		}, log))
 	}
 	return l, nil
 }
 
 // use takes the keys of another authkeys file.
-func (l *links) use(keys *hbauth.Ring) {
+func (l *links) use(keys *hbauth.Ring, window time.Duration) {
 	l.keys.Store(keys)
 	for _, g := range l.gates {
-		g.use(keys)
+		g.use(keys, window)
 	}
 }
 
@@ -89,7 +92,7 @@ func (l *links) run(ctx context.Context, deliver func(context.Context, cluster.I
 	for i, m := range l.all {
 		wg.Go(func() {
 			err := m.Run(ctx, func(f media.Frame) {
-				if in, ok := l.gates[i].admit(f); ok {
+				if in := l.gates[i].admit(f); in != nil {
 					deliver(ctx, in)
 				}
 			})

@@ -61,6 +61,11 @@ const (
 	FFacility     = "logfacility" // F_LOGFACILITY: decimal, -1 for none
 	FOrderSeq     = "oseq"        // F_ORDERSEQ: a client's own number, hex
 
+	// What systole adds to messages that it signs with hmac-sha256, against replays.
+	FRun    = "run"  // random number of the sender's run, hex
+	FPacket = "pkt"  // number of the packet in that run, from 1, hex
+	FEcho   = "echo" // "NODE=RUN " for each node, the run that was heard of last
+
 	FCompressedPayload    = "_compressed_payload"    // binary: the message, packed whole
 	FCompressionAlgorithm = "_compression_algorithm" // zlib or bz2
 )

@@ -7,7 +7,7 @@ type Outline struct {
 	Signed []byte // what the authenticator covers
 	Auth   []byte // the authenticator, "KEYNUMBER MAC"; empty if there is none
 	// The values of the first fields of these names, as they stand there; nil if there is none.
-	Type, Orig, Seq, Generation, Time []byte
+	Type, Orig, Seq, Generation, Time, Run, Packet, Echo []byte
 }
 
 // Outlined looks at a packet. ok is false for what is not a whole message of netstring form, as far
@@ -38,7 +38,7 @@ func (o *Outline) note(item []byte) {
 	for _, f := range []struct {
 		name string
 		at   *[]byte
-	}{{FType, &o.Type}, {FOrig, &o.Orig}, {FSeq, &o.Seq}, {FGeneration, &o.Generation}, {FTime, &o.Time}} {
+	}{{FType, &o.Type}, {FOrig, &o.Orig}, {FSeq, &o.Seq}, {FGeneration, &o.Generation}, {FTime, &o.Time}, {FRun, &o.Run}, {FPacket, &o.Packet}, {FEcho, &o.Echo}} {
 		n := len(f.name)
 		if *f.at == nil && len(item) > n && item[n] == '=' && string(item[:n]) == f.name {
 			*f.at = item[n+1:]

@@ -22,6 +22,7 @@ func outlineAgrees(t *testing.T, b []byte) {
 	}
 	for name, got := range map[string][]byte{
 		hamsg.FType: o.Type, hamsg.FOrig: o.Orig, hamsg.FSeq: o.Seq, hamsg.FGeneration: o.Generation, hamsg.FTime: o.Time,
+		hamsg.FRun: o.Run, hamsg.FPacket: o.Packet, hamsg.FEcho: o.Echo,
 	} {
 		// A field of the name that is not text comes first: the outline sees the text behind it.
 		if f, has := p.Lookup(name); has && f.Kind == hamsg.String && string(got) != f.Value || !has && got != nil {
@@ -35,6 +36,7 @@ func TestOutline(t *testing.T) {
 		"###\n11:(0)t=status,9:(0)src=me,8:(0)seq=a,8:(0)hg=6b,8:(0)ts=1c,%%%\n4:1 ab,",
 		"###\n11:(0)t=status,9:(0)src=me,%%%\n",
 		"###\n11:(0)t=status,11:(0)t=second,10:(1)seq=\x00,\n%%,%%%\n4:1 ab,junk",
+		"###\n9:(0)run=ab,8:(0)pkt=c,12:(0)echo=a=b ,9:(0)echox=,%%%\n4:1 ab,",
 		"###\n%%%\n",
 		"###\n8:(0)seq=a,8:(1)src=x,9:(0)src=me,%%%\n4:1 ab",
 	} {

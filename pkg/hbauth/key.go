@@ -10,12 +10,13 @@ type Method uint8
 
 // The methods of authkeys.
 const (
-	CRC  Method = iota // guards against damage only; has no key text
-	MD5                // HMAC-MD5
-	SHA1               // HMAC-SHA1
+	CRC    Method = iota // guards against damage only; has no key text
+	MD5                  // HMAC-MD5
+	SHA1                 // HMAC-SHA1
+	SHA256               // HMAC-SHA256, which the original does not know; its packets are numbered
 )
 
-var methodNames = [...]string{CRC: "crc", MD5: "md5", SHA1: "sha1"}
+var methodNames = [...]string{CRC: "crc", MD5: "md5", SHA1: "sha1", SHA256: "hmac-sha256"}
 
 // String is the method's name in authkeys.
 func (m Method) String() string {
@@ -38,6 +39,10 @@ func ParseMethod(name string) (Method, bool) {
 // NeedsText tells whether keys of the method have a text; crc has none.
 func (m Method) NeedsText() bool { return m != CRC }
 
+// Numbered tells whether packets that are signed with the method carry a number of their own, by which
+// copies are known (cluster.Screen).
+func (m Method) Numbered() bool { return m == SHA256 }
+
 // Key is one key of authkeys.
 type Key struct {
 	Method Method
@@ -53,6 +58,9 @@ func (k Key) AppendMAC(dst, data []byte) []byte {
 		return hex.AppendEncode(dst, sum[:])
 	case SHA1:
 		sum := hmacSHA1(k.Text, data)
+		return hex.AppendEncode(dst, sum[:])
+	case SHA256:
+		sum := hmacSHA256(k.Text, data)
 		return hex.AppendEncode(dst, sum[:])
 	default:
 		return strconv.AppendUint(dst, uint64(crc(data)), 16)

@@ -3,9 +3,10 @@ package hbauth
 import (
 	"crypto/md5"
 	"crypto/sha1"
+	"crypto/sha256"
 )
 
-// blockSize is that of MD5 and of SHA-1.
+// blockSize is that of MD5, of SHA-1 and of SHA-256.
 const blockSize = 64
 
 // maxMAC is the length of the longest MAC as it is written.
@@ -45,6 +46,13 @@ func hmacSHA1(text string, data []byte) [sha1.Size]byte {
 	var scratch [scratchSize]byte
 	inner := sha1.Sum(appendPadded(scratch[:0], &key, 0x36, data))
 	return sha1.Sum(appendPadded(scratch[:0], &key, 0x5c, inner[:]))
+}
+
+func hmacSHA256(text string, data []byte) [sha256.Size]byte {
+	key := padded(text, func(b []byte) []byte { s := sha256.Sum256(b); return s[:] })
+	var scratch [scratchSize]byte
+	inner := sha256.Sum256(appendPadded(scratch[:0], &key, 0x36, data))
+	return sha256.Sum256(appendPadded(scratch[:0], &key, 0x5c, inner[:]))
 }
 
 var crcTable = makeCRCTable()

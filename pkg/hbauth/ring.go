@@ -62,7 +62,7 @@ func (r *Ring) appendAuth(dst, data []byte) []byte {
 // not have nested fields (hamsg.Msg.NetstringOnly).
 func (r *Ring) Stamp(m *hamsg.Msg) {
 	var text [scratchSize]byte
-	var auth [64]byte
+	var auth [maxMAC + 8]byte
 	m.Set(hamsg.FAuth, string(r.appendAuth(auth[:0], m.AppendSigned(text[:0]))))
 }
 
@@ -71,7 +71,7 @@ func (r *Ring) Stamp(m *hamsg.Msg) {
 func (r *Ring) AppendWire(dst []byte, m *hamsg.Msg) []byte {
 	start := len(dst)
 	dst = m.AppendNetstring(dst)
-	var auth [64]byte
+	var auth [maxMAC + 8]byte
 	return hamsg.AppendTrailer(dst, r.appendAuth(auth[:0], dst[start:]))
 }
 
@@ -132,24 +132,35 @@ func (r *Ring) Verify(p *hamsg.Packet) error {
 	return &Error{Reason: Mismatch, Key: number, Got: mac, Want: string(original.AppendMAC(nil, data))}
 }
 
-// Signed tells whether a netstring packet passes Verify, from its signed bytes and its
-// authenticator alone: without memory, for one that may be the work of anybody.
-func (r *Ring) Signed(data, auth []byte) bool {
+// Signed tells whether a netstring packet passes Verify, and by which method, from its signed bytes
+// and its authenticator alone: without memory, for one that may be the work of anybody.
+func (r *Ring) Signed(data, auth []byte) (Method, bool) {
 	number, mac, ok := cutAuth(auth)
 	if !ok {
-		return false
+		return 0, false
 	}
 	key, ok := r.Key(number)
-	return ok && matches(mac, data, key, r.originals(key))
+	return key.Method, ok && matches(mac, data, key, r.originals(key))
 }
 
-// originals is the key that the original would take for a netstring packet that names key.
+// Named is the method of the key that an authenticator names; crc if there is no such key.
+func (r *Ring) Named(auth string) Method {
+	number, _, _ := cutAuth(auth)
+	key, _ := r.Key(number)
+	return key.Method
+}
+
+// Numbered tells whether what we sign is to be numbered.
+func (r *Ring) Numbered() bool { return r.keys[r.selected].Method.Numbered() }
+
+// originals is the key that the original would take for a netstring packet that names key: where there
+// may be an original, and where its key has a text that a peer could have taken.
 func (r *Ring) originals(key Key) Key {
-	text := r.keys[r.selected].Text
-	if text == "" {
-		return key // with a selected crc key there is no text that a peer could have taken
+	selected := r.keys[r.selected]
+	if selected.Text == "" || key.Method == SHA256 || selected.Method == SHA256 {
+		return key
 	}
-	return Key{Method: key.Method, Text: text}
+	return Key{Method: key.Method, Text: selected.Text}
 }
 
 // matches tells whether one of the keys makes mac of data.

@@ -28,12 +28,24 @@ func CheckMode(file string, mode uint32) diag.List {
 	return l
 }
 
+// Peers says what the other nodes run, which is written in systole.cf.
+type Peers bool
+
+// The kinds of peers.
+const (
+	Any     Peers = false // there may be originals, which refuse a file with hmac-sha256 in it
+	Systole Peers = true  // none but our own kind
+)
+
+// shortKey is the length below which a key of hmac-sha256 is warned of.
+const shortKey = 16
+
 // Parse reads the file. The ring is nil unless the file is without errors.
 //
 // The signing key is chosen where a key line's number equals that of the latest auth line before
 // it, so "auth N" has to come first; the last such line wins.
-func Parse(file string, text []byte) (*hbauth.Ring, diag.List) {
-	p := parser{file: file, keys: map[int]hbauth.Key{}, selected: -1, wanted: -1}
+func Parse(file string, text []byte, peers Peers) (*hbauth.Ring, diag.List) {
+	p := parser{file: file, peers: peers, keys: map[int]hbauth.Key{}, at: map[int]diag.Pos{}, selected: -1, wanted: -1}
 	n := 0
 	for line := range strings.Lines(string(text)) {
 		n++
@@ -49,6 +61,7 @@ func Parse(file string, text []byte) (*hbauth.Ring, diag.List) {
 	default:
 		p.fail(p.wantedAt, "auth", "key line N after \"auth N\"", fmt.Sprintf("Auth Key [%d] not found in keyfile [%s]", p.wanted, file), "no key %d below", p.wanted)
 	}
+	p.leftovers()
 	if p.dropped > 0 {
 		p.problems.Errorf(whole, "", "", "%d more problems", p.dropped)
 	}
@@ -64,11 +77,13 @@ func Parse(file string, text []byte) (*hbauth.Ring, diag.List) {
 
 type parser struct {
 	file     string
+	peers    Peers
 	keys     map[int]hbauth.Key
+	at       map[int]diag.Pos // of the keys
 	selected int
 	wanted   int // of the latest auth line
 	wantedAt diag.Pos
-	plugins  [3]bool // methods that were loaded
+	plugins  [hbauth.SHA256 + 1]bool // methods that were loaded
 	problems diag.List
 	dropped  int // problems beyond maxProblems
 }
@@ -109,8 +124,16 @@ func (p *parser) key(pos diag.Pos, text string) {
 	}
 	pos.Col += strings.Index(text, words[0])
 	method, ok := hbauth.ParseMethod(words[0])
-	if !ok {
+	switch {
+	case !ok && p.peers == Systole:
+		p.fail(pos, "", "hmac-sha256, sha1, md5 or crc", p.noPlugin(words[0]), "no method %q", words[0])
+		return
+	case !ok:
 		p.fail(pos, "", "crc, md5 or sha1", p.noPlugin(words[0]), "no method %q", words[0])
+		return
+	case method == hbauth.SHA256 && p.peers != Systole:
+		p.fail(pos, words[0], "\"peers systole\" in systole.cf once every node runs systole, or another method", p.noPlugin(words[0]),
+			"the other node may run heartbeat 3.0.6, which does not know this method")
 		return
 	}
 	p.plugins[method] = true
@@ -125,9 +148,24 @@ func (p *parser) key(pos diag.Pos, text string) {
 	case len(words) > 1:
 		key.Text = words[1]
 	}
-	p.keys[number] = key
+	if method == hbauth.SHA256 && len(key.Text) < shortKey {
+		p.problems.Warnf(pos, words[0], "at least 16 characters", "a short key can be guessed")
+	}
+	p.keys[number], p.at[number] = key, pos
 	if number == p.wanted {
 		p.selected = number
+	}
+}
+
+// leftovers warns of keys that make the selected one worth less.
+func (p *parser) leftovers() {
+	if key, ok := p.keys[p.selected]; !ok || key.Method != hbauth.SHA256 {
+		return
+	}
+	for n := range maxKey + 1 {
+		if key, ok := p.keys[n]; ok && key.Method != hbauth.SHA256 {
+			p.problems.Warnf(p.at[n], key.Method.String(), "no such key once every node signs with hmac-sha256", "packets that are signed with key %d are taken as well, and copies of them", n)
+		}
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 	"unicode"
 
 	"github.com/systole-ha/systole/pkg/diag"
@@ -24,6 +25,12 @@ type Config struct {
 	// interface is lost: repair (put it back, the default), standby (the same, and what stays out of
 	// reach for 2 s hands everything over to the peer) or log.
 	AddressLost string
+	// Peers is what runs on the other nodes: any (the default: they may be originals), or systole, which
+	// allows what originals do not know: hmac-sha256 in authkeys.
+	Peers string
+	// ReplayWindow is how far the clocks of two nodes may be apart before they hear each other, with
+	// hmac-sha256: 1 s to 1 h, 1 min by default.
+	ReplayWindow time.Duration
 	// Services is what is said of ldirectord's services, in file order.
 	Services []Service
 }
@@ -33,12 +40,17 @@ var values = map[string][]string{
 	"stopfailure": {"reboot", "standby", "log"},
 	"ipvs":        {"kernel", "userspace"},
 	"addresslost": {"repair", "standby", "log"},
+	"peers":       {"any", "systole"},
+	// Not a word from a list.
+	"replaywindow": nil,
 }
+
+const wantWindow = "a number of seconds from 1 to 3600"
 
 // Parse reads the file; an empty text gives the defaults.
 func Parse(file string, text []byte) (Config, diag.List) {
-	c := Config{LogDialect: "centos6", StopFailure: "reboot", IPVS: "kernel", AddressLost: "repair"}
-	fields := map[string]*string{"logdialect": &c.LogDialect, "stopfailure": &c.StopFailure, "ipvs": &c.IPVS, "addresslost": &c.AddressLost}
+	c := Config{LogDialect: "centos6", StopFailure: "reboot", IPVS: "kernel", AddressLost: "repair", Peers: "any", ReplayWindow: time.Minute}
+	fields := map[string]*string{"logdialect": &c.LogDialect, "stopfailure": &c.StopFailure, "ipvs": &c.IPVS, "addresslost": &c.AddressLost, "peers": &c.Peers}
 	var problems diag.List
 	for n, line := range strings.Split(string(text), "\n") {
 		line, _, _ = strings.Cut(line, "#")
@@ -49,15 +61,26 @@ func Parse(file string, text []byte) (Config, diag.List) {
 		at := func(col int) diag.Pos { return diag.Pos{File: file, Line: n + 1, Col: col} }
 		name := words[0].text
 		allowed, known := values[name]
+		want := strings.Join(allowed, " or ")
+		if name == "replaywindow" {
+			want = wantWindow
+		}
 		switch {
 		case name == "service":
 			c.service(at, words, &problems)
 		case !known:
 			problems.Errorf(at(words[0].col), "", strings.Join(slices.Sorted(maps.Keys(values)), ", ")+" or service", "%q is not a directive", name)
 		case len(words) != 2:
-			problems.Errorf(at(words[0].col), name, strings.Join(allowed, " or "), "%d values", len(words)-1)
+			problems.Errorf(at(words[0].col), name, want, "%d values", len(words)-1)
+		case name == "replaywindow":
+			seconds := 0
+			if !number(words[1].text, 1, 3600, &seconds) {
+				problems.Errorf(at(words[1].col), name, want, "bad value %q", words[1].text)
+				continue
+			}
+			c.ReplayWindow = time.Duration(seconds) * time.Second
 		case !slices.Contains(allowed, words[1].text):
-			problems.Errorf(at(words[1].col), name, strings.Join(allowed, " or "), "bad value %q", words[1].text)
+			problems.Errorf(at(words[1].col), name, want, "bad value %q", words[1].text)
 		default:
 			*fields[name] = words[1].text
 		}

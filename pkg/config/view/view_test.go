@@ -30,7 +30,7 @@ func read(t *testing.T, kind string, text []byte) (object any, shown string) {
 		c, problems := hacf.Parse(kind, text, hacf.Host{})
 		object, shown, err = view.NewHA(c), view.HAText(c), problems.Err()
 	case "authkeys":
-		ring, problems := authkeys.Parse(kind, text)
+		ring, problems := authkeys.Parse(kind, text, authkeys.Any)
 		if err = problems.Err(); err == nil {
 			keys := view.NewKeys(kind, ring)
 			object, shown = keys, view.KeysText(keys)
