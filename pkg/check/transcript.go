@@ -108,12 +108,16 @@ func secretsOf(s *Spec) []string {
 	if strings.Contains(s.URL, "@") {
 		if a, err := parseURL(s.URL); err == nil {
 			if _, password, _ := strings.Cut(a.userinfo, ":"); password != "" {
-				out = append(out, password, unescape(password))
+				// As it is, as it is meant, and as a real server's identity has it.
+				out = append(out, password, unescape(password), quoteMeta(password))
 			}
 		}
 	}
 	return out
 }
+
+// Hide removes the passwords of a check from a text that is for a log.
+func (s *Spec) Hide(text string) string { return hide(text, secretsOf(s)) }
 
 // hide removes passwords from a text.
 func hide(text string, secrets []string) string {
@@ -121,4 +125,16 @@ func hide(text string, secrets []string) string {
 		text = strings.ReplaceAll(text, secret, hidden)
 	}
 	return text
+}
+
+// quoteMeta is Perl's quotemeta, as [ldirectordcf.Real.ID] has requests.
+func quoteMeta(text string) string {
+	var b strings.Builder
+	for i := range len(text) {
+		if c := text[i]; c != '_' && (c < '0' || c > '9') && (c|0x20 < 'a' || c|0x20 > 'z') {
+			b.WriteByte('\\')
+		}
+		b.WriteByte(text[i])
+	}
+	return b.String()
 }

@@ -17,10 +17,10 @@ func (l *Log) debugStart(a director.StartCheck, spec check.Spec) {
 	if l.debug == nil {
 		return
 	}
-	l.Debugf(2, "Checking %s: real server=%s (virtual=%s)", checkName(a), a.Real.ID, a.Virtual.ID())
+	l.Debugf(2, "Checking %s: real server=%s (virtual=%s)", checkName(a), spec.Hide(a.Real.ID), a.Virtual.ID())
 	switch spec.Service {
 	case "http", "https", "http_proxy":
-		l.Debugf(2, "check_http: url=%q virtualhost=%q", spec.URL, spec.VirtualHost)
+		l.Debugf(2, "check_http: url=%q virtualhost=%q", spec.Hide(spec.URL), spec.VirtualHost)
 	case "connect", "ping", "external", "external-perl", "on", "off", "none":
 	default:
 		l.Debugf(2, "Checking %s server=%s port=%d", spec.Service, spec.Addr.Addr(), spec.Addr.Port())
@@ -39,20 +39,23 @@ func (l *Log) debugEnd(a director.StartCheck, spec check.Spec, r check.Result) {
 	switch spec.Service {
 	case "http", "https", "http_proxy":
 		l.Debugf(2, "Return status: %s", firstLine(r.Monitor))
-		l.Debugf(2, "check_http: %s is %s", spec.URL, word)
+		l.Debugf(2, "check_http: %s is %s", spec.Hide(spec.URL), word)
 	case "ping":
 		if r.Up {
 			l.Debugf(2, "pong from %s", spec.Addr.Addr())
 		} else {
-			for i := range r.Trace {
-				l.Debugf(2, "ping to %s timed out (attempt %d/%d)", spec.Addr.Addr(), i+1, spec.Attempts)
+			for _, line := range r.Trace {
+				if _, attempt, ok := strings.Cut(line, " attempt "); ok {
+					attempt, _, _ = strings.Cut(attempt, ":")
+					l.Debugf(2, "ping to %s timed out (attempt %s)", spec.Addr.Addr(), attempt)
+				}
 			}
 		}
 	}
 	for _, line := range r.Trace {
 		l.Debugf(3, "%s", line)
 	}
-	l.Debugf(2, "%s server=%s (virtual=%s)", enabled, a.Real.ID, a.Virtual.ID())
+	l.Debugf(2, "%s server=%s (virtual=%s)", enabled, spec.Hide(a.Real.ID), a.Virtual.ID())
 	l.Debugf(3, "%s", done)
 }
 
