@@ -6,8 +6,8 @@ TOOL = $(GO) tool -modfile=scripts/tools/go.mod
 help:
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile
 
-build: ## bin/systole, and a link to it for each program
-	$(GO) build -trimpath -ldflags '-s -w' -o bin/systole ./cmd/systole
+build: ## bin/systole, and a link to it for each program (TAGS=oracle: with Oracle checks)
+	$(GO) build -trimpath -tags '$(TAGS)' -ldflags '-s -w' -o bin/systole ./cmd/systole
 	@bin/systole programs | while read -r p; do ln -sf systole bin/$$p; done
 
 install: build ## put it where heartbeat and ldirectord are: DESTDIR=DIR LAYOUT=debian|rhel

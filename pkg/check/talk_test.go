@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -269,9 +270,9 @@ func packets(t *testing.T, host string, answer func(request []byte) []byte) neti
 
 func TestPackets(t *testing.T) {
 	for _, host := range []string{"127.0.0.1", "::1"} {
-		asked := 0
+		var asked atomic.Int32
 		addr := packets(t, host, func(request []byte) []byte {
-			if asked++; asked == 1 {
+			if asked.Add(1) == 1 {
 				return nil // lost
 			}
 			if !strings.HasPrefix(string(request), "OPTIONS sip:joe SIP/2.0\r\nVia: SIP/2.0/UDP ") || !strings.HasSuffix(string(request), "\r\nContent-Length: 0\r\n\r\n") {
@@ -279,8 +280,8 @@ func TestPackets(t *testing.T) {
 			}
 			return []byte("SIP/2.0 200 OK\r\nVia: x\r\n\r\n")
 		})
-		if r := run(t, Spec{Service: "sip", Addr: addr, Proto: "udp", Login: "joe"}, 5*time.Second); !r.Up || asked != 2 {
-			t.Errorf("sip: asked %d times, %+v", asked, r)
+		if r := run(t, Spec{Service: "sip", Addr: addr, Proto: "udp", Login: "joe"}, 5*time.Second); !r.Up || asked.Load() != 2 {
+			t.Errorf("sip: asked %d times, %+v", asked.Load(), r)
 		}
 		addr = packets(t, host, func(request []byte) []byte { return append([]byte("a\nyou said "), request...) })
 		s := Spec{Service: "simpletcp", Addr: addr, Proto: "udp", Request: "/hello", Receive: "^you said hello$"}

@@ -1,7 +1,6 @@
 package ldirectordcf
 
 import (
-	"fmt"
 	"net/netip"
 	"strings"
 	"testing"
@@ -194,15 +193,6 @@ func TestReceive(t *testing.T) {
 func TestHugeRange(t *testing.T) {
 	_, problems := Parse("cf", []byte("virtual=1.2.3.4:80\n\treal=10.0.0.0->90.0.0.0:80 gate\n\treal=10.0.0.0->90.0.0.0:80 gate\n"), world())
 	if errs, _ := problems.Count(); errs != 1 {
-		t.Error(problems)
-	}
-}
-
-// TestOracleMissing wants to be told before all servers are down for lack of a driver.
-func TestOracleMissing(t *testing.T) {
-	const text = "virtual=1.2.3.4:1521\nvirtual=1.2.3.4:1522\n\tservice=oracle\n\tchecktype=connect\n"
-	_, problems := Parse("cf", []byte(text), world())
-	if len(problems) != 1 || problems.Err() != nil || !strings.Contains(fmt.Sprint(problems), "cf:1:1: warning: service: oracle: this program has no Oracle driver") {
 		t.Error(problems)
 	}
 }
