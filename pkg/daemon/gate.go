@@ -15,6 +15,7 @@ import (
 type gate struct {
 	mu     sync.Mutex // the keys may change
 	screen *cluster.Screen
+	told   cluster.BadPackets
 }
 
 func newGate(cfg cluster.ScreenConfig, log *halog.Logger) *gate {
@@ -26,6 +27,18 @@ func (g *gate) admit(f media.Frame) cluster.Input {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return g.screen.Admit(time.Now(), f.From, f.Bytes)
+}
+
+// bad are the packets that did not pass, and whether there are more than when it was asked last. Copies
+// do not count for that: on an interface with several media they are usual.
+func (g *gate) bad() (b cluster.BadPackets, more bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	b = g.screen.Bad()
+	now, before := b, g.told
+	now.Repeated, before.Repeated = 0, 0
+	g.told = b
+	return b, now != before
 }
 
 // use gives the gate the keys of another authkeys file.

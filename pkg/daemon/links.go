@@ -89,6 +89,7 @@ func (l *links) text(packet []byte) ([]byte, error) {
 // gate lets pass is delivered, and deliver may wait.
 func (l *links) run(ctx context.Context, deliver func(context.Context, cluster.Input)) {
 	var wg sync.WaitGroup
+	wg.Go(func() { l.count(ctx) })
 	for i, m := range l.all {
 		wg.Go(func() {
 			err := m.Run(ctx, func(f media.Frame) {
@@ -102,4 +103,26 @@ func (l *links) run(ctx context.Context, deliver func(context.Context, cluster.I
 		})
 	}
 	wg.Wait()
+}
+
+// countEvery is how often the log tells how many packets were dropped, if there were any.
+const countEvery = 10 * time.Minute
+
+// count tells of dropped packets until ctx ends.
+func (l *links) count(ctx context.Context) {
+	tick := time.NewTicker(countEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+		for i, m := range l.all {
+			if b, more := l.gates[i].bad(); more {
+				l.log.Logf(halog.Info, "Packets dropped on %s since the start: %d malformed, %d not signed well, %d incomplete, %d replayed or old, %d copies.",
+					m.Spec(), b.Malformed, b.Unsigned, b.Fields, b.Replayed, b.Repeated)
+			}
+		}
+	}
 }
