@@ -216,6 +216,9 @@ func (in *inspector) authkeys(file string, text []byte) {
 	if in.ring = ring; ring != nil {
 		n, key := ring.Selected()
 		summary = fmt.Sprintf("signs with key %d, %s", n, key.Method)
+		if !key.Method.NeedsText() {
+			in.add(file, "", diag.Problem{Pos: diag.Pos{File: file}, Msg: "crc proves nothing: whoever can reach this node can take part in the cluster", Want: "sha1 and a key, unless the link is a cable between the nodes"})
+		}
 	}
 	in.add(file, summary, problems...)
 }

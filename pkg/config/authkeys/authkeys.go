@@ -151,6 +151,9 @@ func (p *parser) key(pos diag.Pos, text string) {
 	if method == hbauth.SHA256 && len(key.Text) < shortKey {
 		p.problems.Warnf(pos, words[0], "at least 16 characters", "a short key can be guessed")
 	}
+	if _, twice := p.keys[number]; twice {
+		p.problems.Warnf(pos, "", "each number once", "key %d is above already: this one counts", number)
+	}
 	p.keys[number], p.at[number] = key, pos
 	if number == p.wanted {
 		p.selected = number
