@@ -241,8 +241,10 @@ func missing(golden, log string) string {
 }
 
 // withoutGiveup cuts off what follows when ipfail gives foreign resources up after an automatic
-// failback. It does so if its partner asks for its count after the failback is over, and not if the
-// question comes earlier: a matter of a second on either side.
+// failback. It does so if its partner asks for its count once after the failback is over. It does not
+// if the question comes earlier, nor if a second one comes, which ends the delay: the partner asks
+// for the lost link and for the returned ipfail, and whether the first question meets the node that
+// has just started again is a matter of a second on either side.
 func withoutGiveup(log string) string {
 	log, _, _ = strings.Cut(log, "ha-master wants to go standby [foreign]")
 	var kept strings.Builder

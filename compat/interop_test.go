@@ -141,7 +141,7 @@ func (s *interop) told(scenario string, nodes ...*lab.Director) {
 	for _, d := range nodes {
 		golden := goldenLog(s.T, scenario, d.Name())
 		s.records = append(s.records, golden)
-		if !giveup.MatchString(s.Master.Log()) {
+		if !strings.Contains(s.Master.Log(), "giveup() called") {
 			golden = withoutGiveup(golden)
 		}
 		m := ""

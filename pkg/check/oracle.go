@@ -25,7 +25,9 @@ func oracleLogin(s *session) (driver.Conn, error) {
 		return nil, wrong("the driver has another connector")
 	}
 	c.Dialer(dialedContext{s.stream})
-	return c.Connect(s.ctx)
+	// The connection ends with the check. With a context the driver closes it itself, some times before
+	// the deadline is seen.
+	return c.Connect(context.WithoutCancel(s.ctx))
 }
 
 // dialedContext is a connection that a driver is to use.

@@ -3,6 +3,7 @@ package daemon
 import (
 	"context"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -79,13 +80,18 @@ func TestSendByMedium(t *testing.T) {
 		l := &links{log: log}
 		old, fresh := oneKey(t, hbauth.SHA1, "old"), oneKey(t, hbauth.MD5, "fresh")
 		l.keys.Store(old)
+		var mu sync.Mutex
 		got := map[string][]string{}
 		ctx, cancel := context.WithCancel(t.Context())
 		for _, s := range []media.Spec{{Kind: "bcast", Name: "eth0"}, {Kind: "serial", Name: "/dev/ttyS0"}, {Kind: "serial", Name: "/dev/ttyS1"}, {Kind: "ping", Name: "10.0.0.1"}} {
 			near, far := media.Pipe(s, s)
 			l.all = append(l.all, near)
 			go func() {
-				_ = far.Run(ctx, func(f media.Frame) { got[s.Name] = append(got[s.Name], string(f.Bytes)) })
+				_ = far.Run(ctx, func(f media.Frame) {
+					mu.Lock()
+					defer mu.Unlock()
+					got[s.Name] = append(got[s.Name], string(f.Bytes))
+				})
 			}()
 		}
 		m := statusMessage(1)

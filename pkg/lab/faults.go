@@ -43,6 +43,10 @@ func (n *Node) cable(link string, set func(*netlink.Handle, netlink.Link) error)
 	return nil
 }
 
+// isolate has the switch take nothing from a link of the node any more. The interface keeps its
+// carrier: what runs on the node does not notice.
+func (n *Node) isolate(link string) error { return n.cable(link, (*netlink.Handle).LinkSetNoMaster) }
+
 // RemoveCard takes an interface out of the running node, together with its cable.
 func (n *Node) RemoveCard(link string) error {
 	return n.withHandle(func(h *netlink.Handle) error {

@@ -113,13 +113,14 @@ func (n *Node) PowerOn() error {
 	return nil
 }
 
-// PowerOff pulls the plug: cables out first, then every process is gone at once, none of them asked.
+// PowerOff pulls the plug: nothing that the node says is heard any more, not even that its sockets
+// are closed, and then every process is gone at once, none of them asked or told.
 func (n *Node) PowerOff() error {
 	if !n.Running() {
 		return nil
 	}
 	for _, l := range n.Spec.Links {
-		if err := n.Unplug(l.name()); err != nil {
+		if err := n.isolate(l.name()); err != nil {
 			return err
 		}
 	}

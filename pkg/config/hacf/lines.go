@@ -15,13 +15,13 @@ type Line struct {
 // Lines says a Config in the grammar of ha.cf: a file of these lines means the same, with every
 // default filled in.
 func (c *Config) Lines() []Line {
-	var list []Line
+	list := c.recorded("quorum_server") // sets the cluster's name, too: cluster comes after it
 	add := func(directive string, words ...string) {
 		list = append(list, Line{Directive: directive, Value: strings.TrimRight(strings.Join(words, " "), " ")})
 	}
 	for _, d := range directives {
 		if d.get == nil {
-			if d.record && d.name != "udpport" { // that one stands above the media
+			if d.record && d.name != "udpport" && d.name != "quorum_server" { // udpport stands above the media
 				list = append(list, c.recorded(d.name)...)
 			}
 			continue
