@@ -61,7 +61,7 @@ type Config struct {
 	// directive, at its first place.
 	Pending diag.List
 
-	places map[string]diag.Pos // the first of each directive
+	places map[string]diag.Pos // the last of each directive, which counts
 }
 
 // Place is where a directive stands first; the file alone if it is not there.

@@ -25,6 +25,7 @@ var host = Host{
 		}
 		return nil
 	},
+	ServiceOfPort: func(port int) string { return map[int]string{53: "domain", 694: "ha-cluster"}[port] },
 	Resolve: func(name string, _ bool) error {
 		if name != "gw" {
 			return errors.New("unknown")
@@ -366,6 +367,14 @@ func TestWarnings(t *testing.T) {
 		"warntime 1\n":                   `8:1: warntime: 1s is not more than keepalive 1s: every heartbeat will be called late (want more than keepalive)`,
 		"warntime 1100ms\n":              "",
 		"warntime 10\n":                  `8:1: warntime: 10s is not less than deadtime 10s: no heartbeat will be called late (want less than deadtime)`,
+		"auto_failback legacy\n":         `8:15: auto_failback: "legacy" replaces "on" above (want one value)|8:1: auto_failback: legacy is deprecated (want auto_failback on)`,
+		"nice_failback on\n":             `8:15: nice_failback: obsolete: taken as auto_failback off (want auto_failback on, off or legacy instead)`,
+		"crm no\ncrm_daemon_dir /x\n":    `9:16: crm_daemon_dir: has no meaning in haresources mode`,
+		"use_logd yes\n":                 `8:1: use_logd: logfile/debugfile is still configured`,
+		"initdead 9\ndeadtime 9\n":       `8:10: initdead: "9" replaces "10" above (want one value)|9:10: deadtime: "9" replaces "10" above (want one value)|8:1: initdead: 9s may be too small for a slow network's start (want at least 10 seconds)`,
+		"udp eth0\n":                     `8:1: udp: udp is an old name of bcast`,
+		"udpport 66230\n":                `8:9: udpport: 66230 is no port: 694 is used, as by the original (want a port number from 1 to 65535)`,
+		"udpport 53\n":                   `8:9: udpport: comes too late for bcast above, which keeps port 694 (want udpport above all media)|8:9: udpport: port 53 is registered for "domain"`,
 		"mcast eth0 225.0.0.1 694 0 0\n": `8:7: mcast: ttl 0: nothing leaves this machine (want 1 or more)`,
 	} {
 		_, problems := Parse("ha.cf", []byte(valid+more), host)

@@ -20,7 +20,7 @@ type parser struct {
 	problems diag.List
 	dropped  int // problems beyond maxProblems
 	recorded map[string]string
-	seen     map[string]diag.Pos // first place of each directive
+	seen     map[string]diag.Pos // last place of each directive: its value counts
 	bad      map[string]bool     // directives with a refused value
 	judging  bool                // the lines are read, the whole is looked at
 	unsound  bool                // the original has stopped: what follows is not logged in its words
@@ -110,9 +110,7 @@ func (p *parser) line(n int, line string) {
 		p.unknown(name)
 		return
 	}
-	if _, ok := p.seen[d.name]; !ok {
-		p.seen[d.name] = name.pos
-	}
+	p.seen[d.name] = name.pos
 	if d.whole {
 		w := word{strings.TrimRight(line[rest:], space), at(rest)}
 		p.pend(d, w)

@@ -162,7 +162,24 @@ func (c *checker) order() {
 				director = r.Word
 			}
 		}
+		c.synced(g)
 	}
+}
+
+// synced: a group that keeps open connections with LVSSyncDaemonSwap has its table before its address. IPVS
+// looks at a namespace's packets from the first service on: packets of connections that come before
+// that go to the director itself, which resets them.
+func (c *checker) synced(g haresources.Group) {
+	index := func(scripts ...string) int {
+		return slices.IndexFunc(g.Resources, func(r haresources.Resource) bool { return slices.Contains(scripts, r.Script) })
+	}
+	sync, table, ip := index("LVSSyncDaemonSwap"), index("ipvsadm", "ldirectord"), index("IPaddr", "IPaddr2", "IPv6addr")
+	if sync < 0 || ip < 0 || table < ip {
+		return
+	}
+	r := g.Resources[ip]
+	c.warn(r.Pos, r.Script, g.Resources[table].Word+" "+g.Resources[sync].Word+" "+r.Word,
+		"it comes before the table: open connections that arrive between the two are reset, whatever LVSSyncDaemonSwap knows of them")
 }
 
 // table: who needs IPVS and will not have it. Said once.

@@ -27,7 +27,7 @@ var machine = Machine{
 		}[name]
 	},
 	Builtin: func(name string) bool {
-		return slices.Contains([]string{"IPaddr", "IPaddr2", "IPv6addr", "ipvsadm", "ldirectord"}, name)
+		return slices.Contains([]string{"IPaddr", "IPaddr2", "IPv6addr", "ipvsadm", "ldirectord", "LVSSyncDaemonSwap"}, name)
 	},
 	PortUser: func(port int) string { return map[int]string{695: "rpc.statd (pid 7)"}[port] },
 	Exists:   func(path string) bool { return path == "/var/log" },
@@ -121,6 +121,10 @@ func TestDoesNotFit(t *testing.T) {
 		{resources: "a 172.16.60.111 nginx\nb 172.16.60.112 nginx\n", want: `haresources:2:17: warning: "nginx" is in line 1 too: to stop either stops both (want each resource once)`},
 		{resources: "a 172.16.60.111 ipvsadm\nb 172.16.60.112 ipvsadm\n", want: `haresources:2:17: warning: ipvsadm: it is in line 1 too: to stop either clears the table of both (want ipvsadm in one group)`},
 		{resources: "a 172.16.60.111 ldirectord::x.cf ipvsadm\n", want: `haresources:1:34: warning: ipvsadm: its start clears what ldirectord::x.cf has put into the table (want ipvsadm left of ldirectord::x.cf)`},
+		{resources: "a 172.16.60.111 ldirectord LVSSyncDaemonSwap::master\n", want: `haresources:1:3: warning: IPaddr: it comes before the table: open connections that arrive between the two are reset, whatever LVSSyncDaemonSwap knows of them (want ldirectord LVSSyncDaemonSwap::master 172.16.60.111)`},
+		{resources: "a ldirectord LVSSyncDaemonSwap::master 172.16.60.111 172.16.60.112\n"},
+		{resources: "a ipvsadm 172.16.60.111 LVSSyncDaemonSwap::master\n"},
+		{resources: "a 172.16.60.111 LVSSyncDaemonSwap::master\nb 172.16.60.112 ldirectord\n"},
 		// ldirectord.cf.
 		{ldirectord: "\nvirtual=172.16.60.113:80\n\treal=172.16.60.204:80 gate\n", want: `ldirectord.cf:2:1: warning: virtual: no haresources group brings 172.16.60.113 up (want an IPaddr resource for it in haresources)`},
 		{ldirectord: "virtual=172.16.60.206:80\n\treal=172.16.60.204:80 gate\n"},
