@@ -1,6 +1,8 @@
 package takeover
 
 import (
+	"time"
+
 	"github.com/systole-ha/systole/pkg/hamsg"
 )
 
@@ -205,6 +207,9 @@ func (m *Machine) shutDone(from string) {
 	}
 	m.peerStable = false
 	m.peer = None
+	if !m.Nice() {
+		m.conflictAt = time.Time{} // it has given up what both had
+	}
 	m.host.Info("Received shutdown notice from '" + from + "'.")
 	m.takeoverFrom(from)
 }
