@@ -23,8 +23,9 @@ const demoUsage = `Usage: systole demo
 
 Builds five hosts in namespaces on this machine: two directors, two real servers and a client that
 fetches a page all the time, while servers and directors die and return. It says what happens as
-it happens, ends with a table, and leaves nothing behind. It takes about two minutes, and needs no
-root where user namespaces are allowed.
+it happens, in the words of the directors' logs, ends with a table, and leaves nothing behind, also
+when it is interrupted. It takes less than a minute, and needs no root where user namespaces are
+allowed. On a kernel without ip_vs systole's own forwarder stands in.
 
 Exit status: 0 all steps came out as they should, 1 one did not, 2 usage.
 `

@@ -19,6 +19,9 @@ type Options struct {
 	Systole string // the program to run on the directors
 }
 
+// pollEvery is how often the logs are looked at: often enough to tell which node did something first.
+const pollEvery = 3 * time.Millisecond
+
 // fetchEvery is the client's rhythm, and with it the resolution of a gap.
 const fetchEvery = 5 * time.Millisecond
 
@@ -60,12 +63,13 @@ haresources "ha-master IPaddr::172.16.60.111 ipvsadm ldirectord".
 `
 
 type story struct {
-	ctx   context.Context
-	out   io.Writer
-	begun time.Time
-	hosts *lab.Hosts
-	probe *lab.Probe
-	rows  []row
+	ctx    context.Context
+	out    io.Writer
+	begun  time.Time
+	hosts  *lab.Hosts
+	probe  *lab.Probe
+	events *events
+	rows   []row
 }
 
 // row is a line of the summary.
@@ -78,16 +82,6 @@ type row struct {
 	gap     time.Duration
 }
 
-// step is one act: do it, wait until the wanted state is there, let the client look at it for a
-// moment, report.
-type step struct {
-	name  string
-	act   func() error
-	until func() bool
-	limit time.Duration
-	after time.Duration // how long the client goes on looking
-}
-
 func (s *story) tell() error {
 	h := s.hosts
 	begin := time.Now()
@@ -96,40 +90,8 @@ func (s *story) tell() error {
 	if err != nil {
 		return err
 	}
-	steps := []step{
-		{
-			"both directors start", func() error { return errors.Join(s.start(h.Master), s.start(h.Slave)) },
-			func() bool { return h.Master.HoldsVIP() && s.answered("rs-204", "rs-205") }, 40 * time.Second, time.Second,
-		},
-		{"requests are spread", func() error { return nil }, func() bool { return true }, time.Second, 2 * time.Second},
-		{"rs-204's web server dies", h.Real[0].StopWeb, func() bool { return s.only("rs-205") }, 15 * time.Second, time.Second},
-		// Persistence (600 s) keeps clients where they are: it is the table that shows the return.
-		{"rs-204 returns", h.Real[0].StartWeb, func() bool { return s.listed("172.16.60.204:80") }, 15 * time.Second, time.Second},
-		{
-			"both real servers die", func() error { return errors.Join(h.Real[0].StopWeb(), h.Real[1].StopWeb()) },
-			func() bool { return s.only("sorry page") }, 15 * time.Second, time.Second,
-		},
-		{
-			"both return", func() error { return errors.Join(h.Real[0].StartWeb(), h.Real[1].StartWeb()) },
-			func() bool {
-				return s.listed("172.16.60.204:80") && s.listed("172.16.60.205:80") && s.recent() && !s.answered("sorry page")
-			}, 15 * time.Second, time.Second,
-		},
-		{
-			"ha-master is stopped", func() error { return s.stop(h.Master) },
-			func() bool { return h.Slave.HoldsVIP() && !h.Master.HoldsVIP() && s.recent() }, 30 * time.Second, time.Second,
-		},
-		{
-			"ha-master starts and takes back", func() error { return s.start(h.Master) },
-			// For its first five seconds a node asks for two more seconds of patience (its deadtime is 7).
-			func() bool { return h.Master.HoldsVIP() && !h.Slave.HoldsVIP() && s.recent() }, 40 * time.Second, 5 * time.Second,
-		},
-		{
-			"ha-master loses power", h.Master.PowerOff,
-			func() bool { return h.Slave.HoldsVIP() && s.recent() }, 30 * time.Second, time.Second,
-		},
-	}
-	for i, st := range steps {
+	s.events = newEvents(s)
+	for i, st := range s.steps() {
 		if err := s.play(i, begin, st); err != nil {
 			return err
 		}
@@ -141,8 +103,11 @@ func (s *story) tell() error {
 
 func (s *story) play(i int, begin time.Time, st step) error {
 	s.printf("\n[%5.1f s] %d. %s\n", time.Since(s.begun).Seconds(), i+1, st.name)
+	for line := range strings.Lines(st.tell + "\n") {
+		s.printf("  %s", line)
+	}
 	acted := time.Now()
-	if err := st.act(); err != nil {
+	if err := s.watch(acted, st.act); err != nil {
 		return fmt.Errorf("%s: %w", st.name, err)
 	}
 	for !st.until() {
@@ -150,13 +115,15 @@ func (s *story) play(i int, begin time.Time, st step) error {
 			s.evidence()
 			return fmt.Errorf("%s: not there after %v", st.name, st.limit)
 		}
-		if !s.sleep(10 * time.Millisecond) {
+		if s.events.poll(acted); !s.sleep(pollEvery) {
 			return s.ctx.Err()
 		}
 	}
 	took := time.Since(acted)
-	if !s.sleep(st.after) {
-		return s.ctx.Err()
+	for end := time.Now().Add(st.after); time.Now().Before(end); {
+		if s.events.poll(acted); !s.sleep(pollEvery) {
+			return s.ctx.Err()
+		}
 	}
 	r := row{step: st.name, took: took, holder: s.holder(), gap: s.probe.Longest(begin, time.Now()).Duration()}
 	by, failed := s.probe.Answers(begin, time.Now())
@@ -172,9 +139,23 @@ func (s *story) play(i int, begin time.Time, st step) error {
 	return nil
 }
 
+// watch acts, and tells what happens meanwhile: to start and to stop a director takes its time.
+func (s *story) watch(acted time.Time, act func() error) error {
+	result := make(chan error, 1)
+	go func() { result <- act() }() // joined below
+	for {
+		select {
+		case err := <-result:
+			return err
+		case <-time.After(pollEvery):
+			s.events.poll(acted)
+		}
+	}
+}
+
 // report says how things are now.
 func (s *story) report(r row) {
-	s.printf("          the virtual address is on %s\n", r.holder)
+	s.printf("  Now: the virtual address is on %s; ", r.holder)
 	var parts []string
 	for _, w := range []string{"rs-204", "rs-205", "sorry page"} {
 		if n := r.answers[w]; n > 0 {
@@ -184,19 +165,23 @@ func (s *story) report(r row) {
 	if r.failed > 0 {
 		parts = append(parts, fmt.Sprintf("%d failed", r.failed))
 	}
-	s.printf("          the client's fetches: %s; longest gap %s\n", strings.Join(parts, ", "), millis(r.gap))
+	s.printf("the client got %s", strings.Join(parts, ", "))
+	if r.gap > 0 {
+		s.printf("; longest gap %s", millis(r.gap))
+	}
+	s.printf("\n")
 	for _, d := range []*lab.Director{s.hosts.Master, s.hosts.Slave} {
 		if !d.HoldsVIP() {
 			continue
 		}
 		out, err := d.Exec(s.ctx, "ipvsadm", "-Ln")
 		if err != nil || out.Code != 0 {
-			s.printf("          ipvsadm -Ln on %s: %s%v\n", d.Name(), out.Stderr, err)
+			s.printf("  ipvsadm -Ln on %s: %s%v\n", d.Name(), out.Stderr, err)
 			continue
 		}
-		s.printf("          %s# ipvsadm -Ln\n", d.Name())
+		s.printf("  [root@%s ~]# ipvsadm -Ln\n", d.Name())
 		for line := range strings.Lines(out.Stdout) {
-			s.printf("            %s\n", strings.TrimRight(line, " \n"))
+			s.printf("  %s\n", strings.TrimRight(line, " \n"))
 		}
 	}
 }
@@ -238,10 +223,6 @@ func who(page string) string {
 	}
 	return page
 }
-
-func (s *story) start(d *lab.Director) error { return done(d.Start(s.ctx)) }
-
-func (s *story) stop(d *lab.Director) error { return done(d.Stop(s.ctx)) }
 
 func done(r lab.Result, err error) error {
 	if err == nil && r.Code != 0 {

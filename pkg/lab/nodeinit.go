@@ -138,16 +138,20 @@ func (c initConfig) arrange() error {
 	return mount("proc", "/proc", "proc", "")
 }
 
+// overlayName writes a path so that overlayfs does not take a part of it for the next option, or for
+// the next directory.
+var overlayName = strings.NewReplacer(`\`, `\\`, ",", `\,`, ":", `\:`)
+
 func (c initConfig) overlays() error {
 	for _, dir := range overlaid {
 		lower := []string{}
 		for _, r := range c.Roots {
 			if d := filepath.Join(r, dir); isDir(d) {
-				lower = append(lower, d)
+				lower = append(lower, overlayName.Replace(d))
 			}
 		}
-		opts := fmt.Sprintf("lowerdir=%s,upperdir=%s,workdir=%s",
-			strings.Join(append(lower, dir), ":"), filepath.Join(c.Disk, dir), filepath.Join(c.Work, dir))
+		opts := fmt.Sprintf("lowerdir=%s,upperdir=%s,workdir=%s", strings.Join(append(lower, dir), ":"),
+			overlayName.Replace(filepath.Join(c.Disk, dir)), overlayName.Replace(filepath.Join(c.Work, dir)))
 		if c.UserXattr {
 			opts += ",userxattr"
 		}

@@ -64,7 +64,7 @@ type Config struct {
 	places map[string]diag.Pos // the last of each directive, which counts
 }
 
-// Place is where a directive stands first; the file alone if it is not there.
+// Place is where a directive stands last; the file alone if it is not there.
 func (c *Config) Place(directive string) diag.Pos {
 	if pos, ok := c.places[directive]; ok {
 		return pos
