@@ -1,6 +1,7 @@
 package compat
 
 import (
+	"os"
 	"os/exec"
 	"strings"
 	"testing"
@@ -100,6 +101,23 @@ func TestArrows(t *testing.T) {
 	}
 	if seen < len(floor)/2 {
 		t.Errorf("only %d packages seen: the test looks in the wrong place", seen)
+	}
+}
+
+// TestArchitectureTable wants each package of pkg/ in the README's table.
+func TestArchitectureTable(t *testing.T) {
+	text, err := os.ReadFile("../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dirs, err := os.ReadDir("../pkg")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, d := range dirs {
+		if name := "`pkg/" + d.Name(); !strings.Contains(string(text), name+"`") && !strings.Contains(string(text), name+"/*`") {
+			t.Errorf("pkg/%s is not in the table of README.md", d.Name())
+		}
 	}
 }
 
