@@ -46,6 +46,8 @@ func (w *Watch) agreement() error {
 	for _, m := range run {
 		st := m.Engine.Status()
 		switch {
+		case st.State != "active":
+			return fmt.Errorf("%s is %s", m.Name, st.State)
 		case st.ShuttingDown:
 			return fmt.Errorf("%s has not ended yet", m.Name)
 		case w.two() && !st.Stable || len(st.Jobs) > 0:
