@@ -22,7 +22,7 @@ gethosts) echo ha-master ha-slave ;;
 on|off|reset) [ -e /etc/no-reset ] && exit 1; echo "$1 $2" >> $book ;;
 status) : ;;
 getconfignames) echo book ;;
-getinfo-devid) echo "the lab's device" ;;
+getinfo-devid) printf external/labfile ;;
 getinfo-devname) echo "the lab's plugin" ;;
 getinfo-devdescr) echo "writes a file" ;;
 getinfo-devurl) echo http://localhost/ ;;
