@@ -2,12 +2,14 @@ package compat
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -15,7 +17,9 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/systole-ha/systole/pkg/director"
 	"github.com/systole-ha/systole/pkg/lab"
+	"github.com/systole-ha/systole/pkg/ldirectord"
 )
 
 // TestVMLdirectordTable: ldirectord over a kernel's IPVS which lacks a scheduler, is unloaded and
@@ -26,6 +30,7 @@ func TestVMLdirectordTable(t *testing.T) {
 	}
 	d := newTableDirector(t)
 	t.Run("UnderTraffic", d.underTraffic)
+	t.Run("Drain", d.drains)
 	t.Run("MissingScheduler", d.missingScheduler)
 	t.Run("Edits", d.edits)
 	t.Run("Persistence", d.persistence)
@@ -135,15 +140,7 @@ func (d *tableDirector) waitTable(t *testing.T, what string, ok func(table strin
 
 // underTraffic restarts the director in every way there is. No connection ends, and none is refused.
 func (d *tableDirector) underTraffic(t *testing.T) {
-	conns := make([]net.Conn, 100)
-	for i := range conns {
-		c, err := d.Client.Dial(t.Context(), "tcp4", "172.16.60.111:7000")
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer c.Close()
-		conns[i] = c
-	}
+	conns := d.dial(t, 100)
 	askers := newAskers(d.Client, "http://"+lab.VIP.String()+"/", 4)
 	defer askers.stop()
 	for _, how := range []string{"reload", "restart", "kill", "stop", "changed"} {
@@ -170,6 +167,94 @@ func (d *tableDirector) underTraffic(t *testing.T) {
 	askers.stop()
 	if log := d.log(t); strings.Contains(log, "Deleted ") || strings.Contains(log, "Purged real") || strings.Count(log, "Added real server") != 4 {
 		t.Errorf("log:\n%s", log)
+	}
+}
+
+// dial opens connections to the service that echoes. They end with the test at the latest.
+func (d *tableDirector) dial(t *testing.T, n int) []net.Conn {
+	t.Helper()
+	conns := make([]net.Conn, n)
+	for i := range conns {
+		c, err := d.Client.Dial(t.Context(), "tcp4", "172.16.60.111:7000")
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = c.Close() })
+		conns[i] = c
+	}
+	return conns
+}
+
+// echoes is how the two servers of that service are.
+func (d *tableDirector) echoes(t *testing.T) (first, second director.RealStatus) {
+	t.Helper()
+	v := d.report(t).Virtuals[1]
+	return v.Reals[0], v.Reals[1]
+}
+
+// drains takes a server out of service under its connections, over a reload, a restart and a crash.
+func (d *tableDirector) drains(t *testing.T) {
+	const server = "172.16.60.204:7000"
+	waitFor(t, time.Minute, "no connections of earlier tests", func() bool {
+		first, second := d.echoes(t)
+		return first.Active+second.Active == 0
+	})
+	old := d.dial(t, 20)
+	begun, _ := d.echoes(t)
+	if begun.Active != 10 { // of rr
+		t.Fatalf("%+v", begun)
+	}
+	r, err := d.Master.Exec(t.Context(), "ldirectord", "drain", server, "--wait", "--timeout", "2")
+	if err != nil || r.Code != 4 || !strings.Contains(r.Stderr, "not done within 2s: 10 active connections: "+server) {
+		t.Fatalf("drain: %+v %v", r, err)
+	}
+	for _, how := range []string{"drain", "reload", "restart", "kill"} {
+		switch how {
+		case "drain":
+		case "kill":
+			d.run(t, "sh", "-c", "kill -9 $(cat /var/run/ldirectord.ldirectord.pid)")
+			d.run(t, "ldirectord", "start")
+		default:
+			d.run(t, "ldirectord", how)
+		}
+		_, before := d.echoes(t)
+		conns := d.dial(t, 4)
+		said(t, append(conns, old...), "after "+how)
+		drained, other := d.echoes(t)
+		if !drained.Drained || drained.Weight != 0 || drained.Active != 10 || other.Active != before.Active+4 {
+			t.Errorf("after %s: %+v, %+v", how, drained, other)
+		}
+		if text := d.run(t, "ldirectord", "status", "--verbose"); !strings.Contains(text, server+"  up, drained  weight 0  10 active") {
+			t.Errorf("after %s:\n%s", how, text)
+		}
+	}
+	waiter := d.Master.Command(t.Context(), "ldirectord", "drain", server, "--wait")
+	if err := waiter.Start(); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- waiter.Wait() }()
+	select {
+	case err := <-ended:
+		t.Fatalf("drain --wait ends before the connections do: %v", err)
+	case <-time.After(2 * time.Second):
+	}
+	for _, c := range old {
+		c.Close()
+	}
+	select {
+	case err := <-ended:
+		if err != nil {
+			t.Errorf("drain --wait: %v", err)
+		}
+	case <-time.After(time.Minute):
+		t.Error("drain --wait does not end with the last connection")
+	}
+	d.run(t, "ldirectord", "undrain", server)
+	d.waitTable(t, "the server with its weight", regexp.MustCompile(regexp.QuoteMeta(server)+` +Route +1 `).MatchString)
+	said(t, d.dial(t, 20), "after undrain")
+	if first, _ := d.echoes(t); first.Drained || first.Active == 0 {
+		t.Errorf("after undrain: %+v", first)
 	}
 }
 
@@ -283,18 +368,20 @@ func (d *tableDirector) edits(t *testing.T) {
 	}
 }
 
-func (d *tableDirector) repairs(t *testing.T) int {
+func (d *tableDirector) repairs(t *testing.T) (n uint64) {
 	t.Helper()
-	out := d.run(t, "ldirectord", "status", "--json")
-	n := 0
-	for line := range strings.Lines(out) {
-		if f := strings.Fields(strings.Trim(line, " ,\n")); len(f) == 2 && f[0] == `"repairs":` {
-			var one int
-			fmt.Sscan(f[1], &one)
-			n += one
-		}
+	for _, v := range d.report(t).Virtuals {
+		n += v.Repairs
 	}
 	return n
+}
+
+func (d *tableDirector) report(t *testing.T) (r ldirectord.Report) {
+	t.Helper()
+	if err := json.Unmarshal([]byte(d.run(t, "ldirectord", "status", "--json")), &r); err != nil {
+		t.Fatal(err)
+	}
+	return r
 }
 
 // persistence warns of clients that would return to servers without weight.
