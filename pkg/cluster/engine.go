@@ -59,8 +59,7 @@ type Engine struct {
 	callID int
 	jobID  int
 
-	asking  asking
-	stonith stonith
+	asking asking
 
 	end ending
 
@@ -174,8 +173,6 @@ func (e *Engine) Step(now time.Time, in Input) []Action {
 		e.said(in.Text)
 	case Done:
 		e.done(in)
-	case StonithDone:
-		e.stonithDone(in)
 	case ClientsStopped:
 		e.clientsStopped()
 	case Shutdown:
@@ -263,7 +260,6 @@ func (e *Engine) timers() {
 	e.askMissing()
 	e.rsc.Tick()
 	e.askTimer()
-	e.stonithTimers()
 	if due(e.restartAt, e.now) {
 		e.restartAt = time.Time{}
 		e.shutdown(true)
@@ -308,7 +304,7 @@ func (e *Engine) Deadline() (at time.Time, ok bool) {
 			at, ok = x, true
 		}
 	}
-	for _, t := range []time.Time{e.statusAt, e.calmAt, e.reqnodesAt, e.restartAt, e.asking.again, e.stonithDeadline(), e.end.phaseAt, e.end.emergencyAt} {
+	for _, t := range []time.Time{e.statusAt, e.calmAt, e.reqnodesAt, e.restartAt, e.asking.again, e.end.phaseAt, e.end.emergencyAt} {
 		earlier(t, true)
 	}
 	if t, some := e.table.Deadline(); some && !e.end.silent {

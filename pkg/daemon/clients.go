@@ -42,7 +42,6 @@ const (
 type clients struct {
 	log     *halog.Logger
 	env     []string
-	dir     string // working directory of children
 	done    func() // tells the engine that no client is left
 	reboot  func() // ends this machine at once
 	events  chan func()
@@ -121,7 +120,7 @@ func (c *clients) launch(now time.Time, cl *client) {
 func (c *clients) exec(now time.Time, cl *client, uid, gid int) {
 	cmd := exec.Command("/bin/sh", "-c", "exec "+cl.Command)
 	cmd.Env = append(slices.DeleteFunc(os.Environ(), forManager), c.env...)
-	cmd.Dir = c.dir
+	// The directory is the daemon's: a client's user could not go to it, as os/exec would have them do.
 	cmd.SysProcAttr = &syscall.SysProcAttr{
 		Setpgid:    true,
 		Credential: &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid), Groups: groups(cl.User)},

@@ -33,7 +33,7 @@ func newClients(t *testing.T, commands ...string) (*clients, *logbook, *bool) {
 	log, book := newLog(t)
 	stopped := new(bool)
 	ctx, cancel := context.WithCancel(context.Background())
-	c := &clients{log: log, dir: "/", done: func() { *stopped = true }, events: make(chan func(), 16), ctx: ctx}
+	c := &clients{log: log, done: func() { *stopped = true }, events: make(chan func(), 16), ctx: ctx}
 	for _, cmd := range commands {
 		c.list = append(c.list, &client{Client: Client{User: "root", Command: cmd}})
 	}
@@ -117,6 +117,11 @@ func TestClientsWorld(t *testing.T) {
 		t.Fatal(err)
 	}
 	out := filepath.Join(dir, "world")
+	closed := t.TempDir() // the daemon is where its client may not go
+	if err := os.Chmod(closed, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	t.Chdir(closed)
 	c, book, _ := newClients(t, "/bin/sh -c '{ id -un; id -gn; echo $HA_CURHOST; ls -l /proc/$$/fd | grep -c zero; readlink /proc/$$/fd/0; ps -o pgid= -p $$; echo $$; } > "+out+"; exit 100'")
 	c.env = []string{"HA_CURHOST=paul"}
 	c.list[0].User = "nobody"
