@@ -47,9 +47,12 @@ type victim struct {
 	signed map[string]int // by name of the node and number of the key
 }
 
-func newVictim(t *testing.T) *victim {
+func newVictim(t *testing.T) *victim { return newVictimWith(t, "") }
+
+// newVictimWith has more lines in ha.cf.
+func newVictimWith(t *testing.T, more string) *victim {
 	conf := func(master bool) map[string]string {
-		return map[string]string{"/etc/ha.d/ha.cf": patientTimers.Replace(lab.TutorialConfig(master)["/etc/ha.d/ha.cf"])}
+		return map[string]string{"/etc/ha.d/ha.cf": patientTimers.Replace(lab.TutorialConfig(master)["/etc/ha.d/ha.cf"]) + more}
 	}
 	v := &victim{T: t, signed: map[string]int{}, Hosts: lab.Tutorial(t, lab.HostsOptions{
 		Env: []string{"SYSTOLE_NO_REBOOT=1"}, MasterConfig: conf(true), SlaveConfig: conf(false), Log: func(string, ...any) {},

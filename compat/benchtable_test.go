@@ -110,8 +110,12 @@ func (fs *figures) print(to io.Writer) error {
 	return w.Flush()
 }
 
-// TestMain prints the benchmarks' table after them.
+// TestMain prints the benchmarks' table after them. In a node it is the bad clients.
 func TestMain(m *testing.M) {
+	if os.Getenv(misbehaveEnv) != "" {
+		misbehaveAll()
+		return
+	}
 	code := m.Run()
 	left, err := bench.leave()
 	if !left && err == nil {
