@@ -347,6 +347,7 @@ func TestCheckers(t *testing.T) {
 			})
 		}
 	})
+	t.Run("daemon", f.daemon)
 	// Bad servers: every service is down, in time. So many checks at once make the test quick and
 	// the machine late, which is measured and forgiven.
 	t.Run("bad", func(t *testing.T) {

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"fmt"
+	"maps"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -104,6 +105,7 @@ func (p *ldirectordPair) play() {
 	web[12].stop()
 	p.settle("a death after the reload", 4*time.Second)
 	p.sameFallbacks()
+	p.samePrograms()
 	if p.mails < 4 {
 		p.t.Errorf("only %d mails were compared", p.mails)
 	}
@@ -145,7 +147,8 @@ type side2 struct {
 	*lab.Node
 	name       string
 	env        []string
-	logged     int // of the log's bytes, those that were compared
+	logged     int             // of the log's bytes, those that were compared
+	programs   map[string]bool // lines about checkcommands
 	supervised *lab.Cmd
 }
 
@@ -172,7 +175,7 @@ func newLdirectordPair(t *testing.T, kernel bool) *ldirectordPair {
 		node, err := n.AddNode(lab.NodeSpec{Name: name, Links: []lab.Link{{Addrs: []netip.Prefix{addr("10.9.0.%d/24"), addr("fd09::%d/64")}}}})
 		p.must(err)
 		// Perl runs the original a second time when this is not set.
-		s := &side2{Node: node, name: name, env: []string{"PERLIO=perlio"}}
+		s := &side2{Node: node, name: name, env: []string{"PERLIO=perlio"}, programs: map[string]bool{}}
 		p.sides[i] = s
 		if name == "ours" || !kernel {
 			path := os.Getenv(lab.SystoleEnv)
@@ -195,6 +198,7 @@ func newLdirectordPair(t *testing.T, kernel bool) *ldirectordPair {
 			"10.9.0.12 web2.lab.example\n10.9.0.13 web3.lab.example\n")
 		p.write(s, "/etc/ha.d/down/README", "real servers in maintenance\n")
 		p.must(s.WriteFile("/usr/local/bin/reachable", []byte("#!/bin/bash\nexec 3<>/dev/tcp/$3/$4\n"), 0o755))
+		p.must(s.WriteFile("/usr/local/bin/hangs", []byte("#!/bin/sh\nexec sleep 100\n"), 0o755))
 		p.must(s.WriteFile("/usr/local/bin/reachable.pl", []byte("use IO::Socket::INET;\n"+
 			"exit(IO::Socket::INET->new(PeerAddr => $ARGV[2], PeerPort => $ARGV[3], Timeout => 5) ? 0 : 1);\n"), 0o755))
 		p.must(s.WriteFile("/usr/local/bin/fallback", []byte("#!/bin/sh\necho \"$*\" >>/var/log/fallback\n"), 0o755))
@@ -391,6 +395,18 @@ func (p *ldirectordPair) settle(when string, least time.Duration) {
 // has servers go up and down on the way; and its order is its own.
 var bothLog = regexp.MustCompile(`^(Added|Restored|Deleted|Quiescent|Readd|Soft failure|Resetting|emailalert|Purged)`)
 
+// programLog are lines that both write at each check by a program that hangs or is not there.
+var programLog = regexp.MustCompile(`^(system_timeout|Exiting with exit_status 127)`)
+
+// samePrograms compares them; how often they came is chance.
+func (p *ldirectordPair) samePrograms() {
+	p.t.Helper()
+	ours, original := p.sides[0].programs, p.sides[1].programs
+	if len(ours) != 2 || !maps.Equal(ours, original) {
+		p.t.Errorf("lines about checkcommands: ours %q, original %q", slices.Collect(maps.Keys(ours)), slices.Collect(maps.Keys(original)))
+	}
+}
+
 // sameLines compares what was logged since the last time.
 func (p *ldirectordPair) sameLines(when string) {
 	p.t.Helper()
@@ -400,8 +416,12 @@ func (p *ldirectordPair) sameLines(when string) {
 		p.must(err)
 		for line := range strings.Lines(string(text[s.logged:])) {
 			// With fork=yes the original's children do not know of each other.
-			if _, rest, _ := strings.Cut(line, "] "); bothLog.MatchString(rest) && !strings.Contains(rest, "10.8.15.") {
+			_, rest, _ := strings.Cut(line, "] ")
+			if bothLog.MatchString(rest) && !strings.Contains(rest, "10.8.15.") {
 				said[i] = append(said[i], rest)
+			}
+			if programLog.MatchString(rest) {
+				s.programs[rest] = true
 			}
 		}
 		s.logged = len(text)
@@ -478,7 +498,7 @@ func (p *ldirectordPair) sameFallbacks() {
 		return words
 	}
 	ours, original := last(p.sides[0]), last(p.sides[1])
-	if len(ours) != 2 || fmt.Sprint(ours) != fmt.Sprint(original) {
+	if len(ours) != 4 || fmt.Sprint(ours) != fmt.Sprint(original) {
 		p.t.Errorf("fallbackcommand: ours %v, original %v", ours, original)
 	}
 }

@@ -48,6 +48,7 @@ type Result struct {
 	Took    time.Duration // wall time of the probe
 	Agent   string        // what the server's agent says, if it was asked and answered
 	Warning string        // what is wrong although it may be up, for the log
+	Log     string        // a line that the original logs whenever this happens; else empty
 	Trace   []string      // transcript of a failed probe, for status --verbose
 	Stack   string        // of a checker that panicked, for the log; else empty
 }

@@ -30,7 +30,8 @@ const (
 
 func (e externalChecker) Check(ctx context.Context, s Spec) Result {
 	args := externalArgs(s)
-	trace := []string{"exec " + s.Command + " " + strings.Join(args, " ")}
+	line := s.Command + " " + strings.Join(args, " ")
+	trace := []string{"exec " + line}
 	name := s.Command
 	if e.interpreter != "" {
 		name, args = e.interpreter, append([]string{s.Command}, args...)
@@ -43,7 +44,7 @@ func (e externalChecker) Check(ctx context.Context, s Spec) Result {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.WaitDelay = pipeGrace
 	if err := cmd.Start(); err != nil {
-		return Result{Reason: "exec: " + cause(err), Trace: append(trace, err.Error())}
+		return Result{Reason: "exec: " + cause(err), Trace: append(trace, err.Error()), Log: e.log("Exiting with exit_status 127: exec(%s) failed: %s", line, strerror(err))}
 	}
 	// The waiter outlives the check only if the kernel cannot kill the program.
 	done := make(chan error, 1)
@@ -62,7 +63,24 @@ func (e externalChecker) Check(ctx context.Context, s Spec) Result {
 	case <-grace.C:
 	}
 	_ = syscall.Kill(group, syscall.SIGKILL) // also for children that outlived the program
-	return Result{Reason: "timed out, killed", Monitor: "timed out", Trace: trace}
+	return Result{
+		Reason: "timed out, killed", Monitor: "timed out", Trace: trace,
+		Log: e.log("system_timeout(%v, %s) timed out, kill -TERM child", s.Timeout.Seconds(), line),
+	}
+}
+
+// log is a line of the original's, which has none of external-perl.
+func (e externalChecker) log(format string, args ...any) string {
+	if e.interpreter != "" {
+		return ""
+	}
+	return fmt.Sprintf(format, args...)
+}
+
+// strerror is what C's strerror says: Go's texts begin with a small letter.
+func strerror(err error) string {
+	text := cause(err)
+	return strings.ToUpper(text[:1]) + text[1:]
 }
 
 // externalArgs is the four arguments of a check program.

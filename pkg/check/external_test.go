@@ -54,7 +54,8 @@ func TestExternalVerdicts(t *testing.T) {
 		})
 	}
 	r := run(t, externalSpec(filepath.Join(t.TempDir(), "nothing here")), time.Second)
-	if r.Up || !strings.Contains(r.Reason, "no such file or directory") {
+	if r.Up || !strings.Contains(r.Reason, "no such file or directory") ||
+		!strings.HasPrefix(r.Log, "Exiting with exit_status 127: exec(/") || !strings.HasSuffix(r.Log, "here 10.0.0.1 80 10.0.0.2 8080) failed: No such file or directory") {
 		t.Errorf("no program: %+v", r)
 	}
 }
@@ -106,12 +107,14 @@ func TestExternalPerl(t *testing.T) {
 func TestExternalTimeout(t *testing.T) {
 	for name, trap := range map[string]string{"obedient": "", "stubborn": "trap '' TERM\n"} {
 		t.Run(name, func(t *testing.T) {
-			t.Parallel()
 			pids := filepath.Join(t.TempDir(), "pids")
 			s := externalSpec(program(t, trap+"sleep 600 & echo $$ $! > "+pids+"; wait; sleep 600"))
+			t.Parallel() // no sooner: a program that is being written when another is started cannot be started
 			const limit = time.Second
 			began := time.Now()
-			if r := run(t, s, limit); r.Up || r.Reason != "timed out, killed" || time.Since(began) < limit {
+			s.Timeout = limit
+			want := "system_timeout(1, " + s.Command + " 10.0.0.1 80 10.0.0.2 8080) timed out, kill -TERM child"
+			if r := run(t, s, limit); r.Up || r.Reason != "timed out, killed" || time.Since(began) < limit || r.Log != want {
 				t.Errorf("%+v", r)
 			}
 			text, err := os.ReadFile(pids)

@@ -118,6 +118,16 @@ type Run struct {
 	Call Call
 }
 
+// Stonith asks for the STONITH device: to reset a node, or, with Node empty, to tell whether it works.
+// It is answered by [StonithDone] with the same ID, whatever happens. It runs beside calls, and
+// more than one may be under way.
+type Stonith struct {
+	ID int
+	// Job is as in [Log].
+	Job  int
+	Node string
+}
+
 // NodeChanged says that a node's status is now Status: "init", "up", "active", "dead", "ping".
 type NodeChanged struct {
 	Node, Status string
@@ -178,6 +188,7 @@ type Exit struct {
 func (Send) isAction()        {}
 func (Log) isAction()         {}
 func (Run) isAction()         {}
+func (Stonith) isAction()     {}
 func (NodeChanged) isAction() {}
 func (LinkChanged) isAction() {}
 func (Deliver) isAction()     {}

@@ -66,6 +66,10 @@ type Config struct {
 	// Hooks are the names of the programs in /etc/ha.d/rc.d: which messages are passed to harc.
 	Hooks []string
 
+	// Stonith is the name of the STONITH device, as log lines show it; "" is no device. With one, a node
+	// that has died without giving up its resources is reset before they are taken.
+	Stonith string
+
 	// Ring holds the authentication keys.
 	Ring *hbauth.Ring
 	// Netstring is msgfmt netstring: no inner auth field in what we send.

@@ -59,7 +59,8 @@ type Engine struct {
 	callID int
 	jobID  int
 
-	asking asking
+	asking  asking
+	stonith stonith
 
 	end ending
 
@@ -173,6 +174,8 @@ func (e *Engine) Step(now time.Time, in Input) []Action {
 		e.said(in.Text)
 	case Done:
 		e.done(in)
+	case StonithDone:
+		e.stonithDone(in)
 	case ClientsStopped:
 		e.clientsStopped()
 	case Shutdown:
@@ -260,6 +263,7 @@ func (e *Engine) timers() {
 	e.askMissing()
 	e.rsc.Tick()
 	e.askTimer()
+	e.stonithTimers()
 	if due(e.restartAt, e.now) {
 		e.restartAt = time.Time{}
 		e.shutdown(true)
@@ -304,7 +308,7 @@ func (e *Engine) Deadline() (at time.Time, ok bool) {
 			at, ok = x, true
 		}
 	}
-	for _, t := range []time.Time{e.statusAt, e.calmAt, e.reqnodesAt, e.restartAt, e.asking.again, e.end.phaseAt, e.end.emergencyAt} {
+	for _, t := range []time.Time{e.statusAt, e.calmAt, e.reqnodesAt, e.restartAt, e.asking.again, e.stonithDeadline(), e.end.phaseAt, e.end.emergencyAt} {
 		earlier(t, true)
 	}
 	if t, some := e.table.Deadline(); some && !e.end.silent {

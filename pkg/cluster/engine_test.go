@@ -466,6 +466,70 @@ func TestEnvironment(t *testing.T) {
 	}
 }
 
+// TestStonith: what the device answers, each time with the original's words.
+func TestStonith(t *testing.T) {
+	s := newSingle(t, func(c *cluster.Config) { c.Stonith = "device" })
+	var asked []cluster.Stonith
+	note := func(actions []cluster.Action) string {
+		var lines []string
+		for _, a := range actions {
+			switch a := a.(type) {
+			case cluster.Stonith:
+				asked = append(asked, a)
+			case cluster.Log:
+				lines = append(lines, a.Level.String()+": "+a.Text)
+			}
+		}
+		return strings.Join(lines, "\n")
+	}
+	answer := func(r cluster.StonithResult) string {
+		t.Helper()
+		if len(asked) != 1 {
+			t.Fatalf("asked %v", asked)
+		}
+		id := asked[0].ID
+		asked = nil
+		return note(s.e.Step(s.now, cluster.StonithDone{ID: id, Result: r, PID: 7}))
+	}
+	s.e.Step(s.now, cluster.Tick{})
+	s.e.Step(s.now, cluster.Received{Link: "eth0", Bytes: s.packet(status("active"))})
+	note(s.e.Step(s.now, cluster.Received{Link: "eth0", Bytes: s.packet(hamsg.New("repnodes").Add("dest", "alpha").Add("nodelist", "alpha bravo ").Add("delnodelist", " "))}))
+	equal(t, answer(cluster.StonithFailed), "ERROR: STONITH device device not operational!\nWARN: Managed STONITH-stat process 7 exited with return code 1.\n"+
+		"ERROR: STONITH status operation failed.\ninfo: This may mean that the STONITH device has failed!")
+	for range 4 { // bravo dies
+		at, _ := s.e.Deadline()
+		s.now = at
+		note(s.e.Step(s.now, cluster.Tick{}))
+		if len(asked) > 0 {
+			break
+		}
+	}
+	if len(asked) != 1 || asked[0].Node != "bravo" {
+		t.Fatalf("asked %v", asked)
+	}
+	equal(t, answer(cluster.StonithBadHost), "ERROR: Device device cannot reset host bravo.\nWARN: Managed STONITH bravo process 7 exited with return code 100.\nERROR: STONITH of bravo failed.  Retrying...")
+	s.now = s.now.Add(5 * time.Second)
+	if got := note(s.e.Step(s.now, cluster.Tick{})); !strings.Contains(got, "info: Resetting node bravo with [device]") {
+		t.Errorf("not tried again: %s", got)
+	}
+	if st := s.e.Status(); st.Held != cluster.None {
+		t.Errorf("holds %s before the reset", st.Held)
+	}
+	if got := answer(cluster.StonithOK); !strings.HasPrefix(got, "info: node bravo now reset.\ninfo: Managed STONITH bravo process 7 exited with return code 0.\ninfo: Resources being acquired from bravo.") {
+		t.Errorf("after the reset: %s", got)
+	}
+	s.now = s.now.Add(time.Hour)
+	if got := note(s.e.Step(s.now, cluster.Tick{})); !strings.Contains(got, "Checking status of STONITH device [device]") {
+		t.Errorf("an hour later: %s", got)
+	}
+	if got := answer(cluster.StonithOK); got != "info: Managed STONITH-stat process 7 exited with return code 0." {
+		t.Errorf("status: %s", got)
+	}
+	if got := note(s.e.Step(s.now, cluster.StonithDone{ID: 99})); got != "" {
+		t.Errorf("an answer to nothing: %s", got)
+	}
+}
+
 // TestCompression: long messages are sent compressed and understood, sent again the same, and small
 // ones are left alone.
 func TestCompression(t *testing.T) {

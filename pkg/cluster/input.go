@@ -48,6 +48,24 @@ type Done struct {
 	Say [][]byte
 }
 
+// StonithDone answers [Stonith]: the device has done, or not done, what it was asked.
+type StonithDone struct {
+	ID     int
+	Result StonithResult
+	// PID is the number of the process that asked the device; for a log line.
+	PID int
+}
+
+// StonithResult is what a STONITH device has said.
+type StonithResult uint8
+
+// The results of a device that are told apart.
+const (
+	StonithOK      StonithResult = iota
+	StonithBadHost               // it does not control that node
+	StonithFailed
+)
+
 // ClientsStopped answers [StopClients]: no managed client is left.
 type ClientsStopped struct{}
 
@@ -71,6 +89,7 @@ func (Received) isInput()       {}
 func (Sighted) isInput()        {}
 func (Said) isInput()           {}
 func (Done) isInput()           {}
+func (StonithDone) isInput()    {}
 func (ClientsStopped) isInput() {}
 func (Shutdown) isInput()       {}
 func (Reread) isInput()         {}

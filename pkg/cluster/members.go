@@ -99,9 +99,7 @@ func (e *Engine) markDead(n *node) {
 		}
 	} else {
 		e.emit(Deliver{Kind: Kept, Msg: e.deadNotice(n)})
-		e.rsc.Dead(takeover.Death{Node: n.Name, Heard: n.heard, HasResources: n.hasResources, Stonith: func(result string) {
-			e.send(hamsg.New(hamsg.TStonith).Add(hamsg.FNode, n.Name).Add(hamsg.FResult, result))
-		}})
+		e.rsc.Dead(takeover.Death{Node: n.Name, Heard: n.heard, HasResources: n.hasResources, Left: n.left})
 	}
 	n.window.Abandon()
 	n.heard = false
@@ -257,6 +255,9 @@ func (e *Engine) communicationUp() {
 	e.rsc.CommUp(e.allAlive(), e.others(func(*node) bool { return true }) == 0)
 	if e.others(func(n *node) bool { return n.Status == liveness.Active }) > 0 {
 		e.rsc.PeerActive()
+	}
+	if e.cfg.Stonith != "" && !e.cfg.Unmanaged {
+		e.checkDevice()
 	}
 	e.emit(CommUp{})
 }

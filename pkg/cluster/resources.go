@@ -26,6 +26,21 @@ func (h *host) Restart()            { h.e().shutdown(true) }
 func (h *host) ShutDone()           { h.e().shutDone() }
 func (h *host) NotifyDead(n string) { h.e().notifyDead(n) }
 
+// Reset has a node reset if there is a device to do it.
+func (h *host) Reset(node string, done func()) bool {
+	if h.cfg.Stonith == "" {
+		return false
+	}
+	h.e().resetNode(node, done)
+	return true
+}
+
+func (h *host) Resetting() bool { return len(h.stonith.resets) > 0 }
+
+func (h *host) Stonith(node, result string) {
+	h.e().send(hamsg.New(hamsg.TStonith).Add(hamsg.FNode, node).Add(hamsg.FResult, result))
+}
+
 func (h *host) GivingUp() {
 	h.e().log(Info, "Heartbeat shutdown in progress. ("+strconv.Itoa(h.cfg.PID)+")")
 }

@@ -138,7 +138,7 @@ func (d *service) prepare() error {
 	if err != nil {
 		return err
 	}
-	uuid, err := nodeUUID(filepath.Join(p.VarLib, "hb_uuid"), d.core)
+	uuid, err := d.uuid(filepath.Join(p.VarLib, "hb_uuid"))
 	if err != nil {
 		return err
 	}
@@ -207,6 +207,10 @@ func (d *service) wire(gen uint64, uuid hamsg.UUID) {
 	})
 	d.worker = newWorker(m, func(done cluster.Done) { l.post(d.ctx, done) })
 	l.runCall = func(r cluster.Run) { d.worker.jobs <- r }
+
+	if s := d.Files.HA.Stonith; s != nil {
+		l.device = &device{conf: s, command: "stonith", ctx: d.ctx, done: func(done cluster.StonithDone) { l.post(d.ctx, done) }}
+	}
 
 	cfg := d.Files.engine()
 	cfg.UUID, cfg.Generation, cfg.Run, cfg.Seed = uuid, gen, d.number, uint64(time.Now().UnixNano())
@@ -280,6 +284,9 @@ func (d *service) run() cluster.Exit {
 	stopLinks()
 	d.cancel()
 	d.wg.Wait()
+	if d.loop.device != nil {
+		d.loop.device.wait()
+	}
 	d.loop.clients.wg.Wait()
 	if d.loop.exit == nil {
 		return cluster.Exit{}

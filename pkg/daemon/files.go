@@ -168,6 +168,9 @@ func (f *Files) engine() cluster.Config {
 		PID:             os.Getpid(),
 		Load:            loadAverage,
 	}
+	if f.HA.Stonith != nil {
+		c.Stonith = f.HA.Stonith.Type
+	}
 	switch f.HA.Failback {
 	case hacf.On:
 		c.Failback = cluster.FailbackOn

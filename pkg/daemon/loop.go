@@ -23,6 +23,7 @@ type loop struct {
 	jobs    map[int]*halog.Logger // lines of its children, by job
 	out     func(cluster.Send)
 	runCall func(cluster.Run)
+	device  *device // nil if there is none
 	clients *clients
 	api     *clientAPI
 	deleted *deletedFile
@@ -144,6 +145,8 @@ func (l *loop) act(a cluster.Action) {
 		l.logger(a.Job).Log(halog.Prio(a.Level), a.Text)
 	case cluster.Run:
 		l.runCall(a)
+	case cluster.Stonith:
+		l.device.operate(a, l.logger(a.Job))
 	case cluster.Deliver:
 		l.clients.deliver(time.Now(), a)
 		l.api.step(broker.Delivered(a))

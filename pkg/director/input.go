@@ -37,6 +37,7 @@ type Checked struct {
 	Trace       []string // what was said in a failed check
 	Agent       string   // what the server's agent says; empty if it was not asked or did not answer
 	Warning     string   // what is wrong although the server may be up
+	Log         string   // a line about this check, whatever comes of it; or empty
 }
 
 // Drain gives the whole list of servers that are to get no new connections. They stay drained over

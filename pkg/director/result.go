@@ -23,6 +23,9 @@ func (d *Director) checked(in Checked) {
 		return // only maintenancedir counts
 	}
 	p.endCombined(in.Up)
+	if in.Log != "" {
+		d.say("%s", in.Log)
+	}
 	d.warn(p, in.Warning)
 	if in.Up && p.key.options.AgentPort != 0 {
 		d.agentSaid(p, in.Agent)

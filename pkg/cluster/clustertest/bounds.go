@@ -9,7 +9,7 @@ import (
 // that have settled, and that nothing else follows.
 func (w *Watch) single(words []string) {
 	w.crash, w.mended = 0, 0
-	if !w.two() || w.Sim.Loss > 0 {
+	if !w.two() || w.Sim.Loss > 0 || w.tainted() {
 		return
 	}
 	m := w.Sim.Machines[0]

@@ -33,12 +33,13 @@ func Chaos(seed uint64) *Plan {
 }
 
 type chaos struct {
-	rand   *seqtrack.Rand
-	plan   *Plan
-	at     time.Duration
-	dead   time.Duration // deadtime
-	links  []string
-	events []func() string
+	rand    *seqtrack.Rand
+	plan    *Plan
+	at      time.Duration
+	dead    time.Duration // deadtime
+	links   []string
+	stonith bool
+	events  []func() string
 }
 
 func (c *chaos) n(below int) int { return int(c.rand.Uint64() % uint64(below)) }
@@ -100,6 +101,9 @@ func (c *chaos) cluster() {
 		t = times[[...]int{3, 3, 4}[c.n(3)]]
 	}
 	c.dead = t[1]
+	if c.stonith = len(p.Nodes) == 2 && c.one(8); c.stonith {
+		defer func() { p.Settings = append(p.Settings, "stonith=device") }()
+	}
 	p.Settings = []string{
 		"failback=" + failback, "links=" + strings.Join(c.links, ","),
 		fmt.Sprintf("keepalive=%v", t[0]), fmt.Sprintf("deadtime=%v", t[1]), fmt.Sprintf("warntime=%v", t[1]/2), fmt.Sprintf("initdead=%v", t[2]),
@@ -130,6 +134,9 @@ func (c *chaos) kinds() {
 		"script":    {c.noStart, c.noStop, c.mend},
 		"restart":   {c.restart},
 	}
+	if c.stonith {
+		c.events = append(c.events, c.noReset, c.noReset)
+	}
 	for _, kind := range []string{"network", "crash", "freeze", "partition", "script", "restart"} {
 		if c.one(3) {
 			c.events = append(c.events, rough[kind]...)
@@ -153,6 +160,8 @@ func (c *chaos) standby() string  { return "standby " + c.node() + " " + c.set()
 func (c *chaos) takeover() string { return "takeover " + c.node() + " " + c.set() }
 func (c *chaos) noStart() string  { return "nostart " + c.node() + " " + c.group() + " on" }
 func (c *chaos) noStop() string   { return "nostop " + c.node() + " " + c.group() + " on" }
+
+func (c *chaos) noReset() string { return "noreset " + c.node() + " " + c.word("on", "off") }
 
 func (c *chaos) mend() string {
 	return c.word("nostart", "nostop") + " " + c.node() + " " + c.group() + " off"

@@ -12,7 +12,7 @@ import (
 
 // Set gives a field of a configuration its value, by the name that scenarios have for it:
 // keepalive, deadtime, warntime, initdead, deadping; failback on|off|legacy; links, comma
-// separated; ping, a name or "none".
+// separated; ping, a name or "none"; stonith, the name of a device.
 func Set(c *cluster.Config, name, value string) error {
 	durations := map[string]*time.Duration{
 		"keepalive": &c.Keepalive, "deadtime": &c.Deadtime, "warntime": &c.Warntime,
@@ -32,6 +32,8 @@ func Set(c *cluster.Config, name, value string) error {
 		c.Failback = f
 	case "links":
 		c.Links = strings.Split(value, ",")
+	case "stonith":
+		c.Stonith = value
 	case "ping":
 		c.Pings = nil
 		if value != "none" {
@@ -49,7 +51,7 @@ func (s *Sim) Command(words []string) error {
 	want := map[string]int{
 		"start": 1, "stop": 1, "restart": 1, "reload": 1, "kill": 1, "poweroff": 1, "freeze": 1, "thaw": 1,
 		"cut": 2, "heal": 2, "loss": 1, "dup": 1, "delay": 2, "reorder": 1, "standby": 2, "takeover": 2,
-		"slow": 3, "nostart": 3, "nostop": 3, "poll": 2, "clock": 2,
+		"slow": 3, "nostart": 3, "nostop": 3, "poll": 2, "clock": 2, "noreset": 2,
 	}
 	n, ok := want[words[0]]
 	if !ok || len(args) < n {
@@ -127,6 +129,8 @@ func (m *Machine) command(cmd string, args []string) error {
 		m.Tell("t=hb_takeover", "rsc_hold="+args[0])
 	case "nostart":
 		m.NoStart[args[0]] = args[1] == "on"
+	case "noreset":
+		m.NoReset = args[0] == "on"
 	case "nostop":
 		m.NoStop[args[0]] = args[1] == "on"
 	case "slow":

@@ -29,7 +29,7 @@ func (w *Watch) owners() {
 		if a != nil {
 			w.twoOwners(g, a, b)
 		}
-		none := len(w.Sim.Owners(g.key)) == 0 && w.healthy(0)
+		none := len(w.Sim.Owners(g.key)) == 0 && w.healthy(0) && !w.disarmed()
 		switch {
 		case !none:
 			if g.none >= 0 {
@@ -83,7 +83,7 @@ func (w *Watch) twoOwners(g *group, a, b *Machine) {
 // noOwner wants a planned move to be short while a node is there that has long been.
 func (w *Watch) noOwner(g *group) {
 	owned := len(w.Sim.Owners(g.key)) > 0
-	if owned || w.rough || g.tainted || !w.two() || w.Sim.Loss > 0 || !w.healthy(w.bound) {
+	if owned || w.rough || g.tainted || !w.two() || w.Sim.Loss > 0 || !w.healthy(w.bound) || w.disarmed() {
 		if g.idle >= 0 && owned && !w.rough {
 			w.longest("planned gap", w.Sim.Elapsed()-g.idle)
 		}
@@ -96,6 +96,11 @@ func (w *Watch) noOwner(g *group) {
 	if idle := w.Sim.Elapsed() - g.idle; idle > w.gap {
 		w.fail("%s is up nowhere for %v since %.3f s in a planned move", g.key, idle, g.idle.Seconds())
 	}
+}
+
+// disarmed tells whether a STONITH device fails: then nothing of a dead node is taken.
+func (w *Watch) disarmed() bool {
+	return slices.ContainsFunc(w.Sim.Machines, func(m *Machine) bool { return m.NoReset && m.cfg.Stonith != "" })
 }
 
 // healthy tells whether some node is there to have the groups, and has been for so long.

@@ -112,6 +112,7 @@ func (r *runner) end() {
 		for _, b := range s.Machines {
 			s.Cut(a.Name, b.Name, "", false)
 		}
+		a.NoReset = false
 		clear(a.NoStart)
 		clear(a.NoStop)
 	}

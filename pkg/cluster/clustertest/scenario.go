@@ -61,6 +61,7 @@ func ParseGroups(text string) []cluster.Group {
 //	standby|takeover NODE SET                   hb_standby, hb_takeover
 //	slow NODE VERB DURATION                     how long calls of a verb take
 //	nostart|nostop NODE GROUP on|off            whether starts, or stops, of a group fail
+//	noreset NODE on|off                         whether its STONITH device fails
 //	poll NODE DURATION                          how often a daemon looks at what has come
 //	clock NODE DURATION                         sets the wall clock that much ahead, or back
 //	wire on|off                                 whether messages are shown too, each once

@@ -170,18 +170,11 @@ func (m *Machine) give(key string) {
 		return
 	}
 	m.taint(key)
-	stopped := m.Stopped
 	if m.sim.OnReboot != nil {
 		m.sim.OnReboot(m)
 	}
-	m.PowerOff()
+	m.reboot()
 	m.NoStop[key] = false
-	run := m.run
-	m.sim.After(bootTime, func() {
-		if m.run == run && !stopped {
-			m.Start()
-		}
-	})
 }
 
 func (m *Machine) taint(key string) {

@@ -132,6 +132,8 @@ type Machine struct {
 	// Stopped says that the daemon is not to run: it was stopped, killed, or never started. One
 	// that ends by itself to start anew is not stopped.
 	Stopped bool
+	// NoReset makes the STONITH device of this machine fail.
+	NoReset bool
 	Scripts
 
 	sim    *Sim
@@ -141,7 +143,7 @@ type Machine struct {
 	ways   [][]way  // to each machine, over each link
 	began  time.Time
 	run    int // counts starts, so that events of an earlier run are known
-	boot   int // counts power failures
+	boot   int // counts ends that no call outlives
 	tick   uint64
 	frozen bool
 	held   []func() // what came while frozen
@@ -198,6 +200,8 @@ func (m *Machine) Kill() {
 	m.Stopped = true
 	m.Engine = nil
 	m.run++
+	m.boot++
+	m.running, m.calls = 0, nil // calls die with it
 	m.frozen, m.held = false, nil
 	m.cfg.Restarted, m.cfg.Held = false, cluster.None
 }
@@ -205,8 +209,6 @@ func (m *Machine) Kill() {
 // PowerOff ends everything at once.
 func (m *Machine) PowerOff() {
 	m.Kill()
-	m.boot++
-	m.running, m.calls = 0, nil
 	for _, key := range slices.Clone(m.Up) {
 		m.set(key, false)
 	}
@@ -312,6 +314,8 @@ func (m *Machine) act(a cluster.Action) {
 		}
 	case cluster.Run:
 		m.call(a)
+	case cluster.Stonith:
+		m.shoot(a)
 	case cluster.StopClients:
 		m.later(m.ClientStop, func() { m.Step(cluster.ClientsStopped{}) })
 	case cluster.Exit:
@@ -328,6 +332,44 @@ func (m *Machine) act(a cluster.Action) {
 			})
 		}
 	}
+}
+
+// How long a STONITH device takes.
+const resetTime = 700 * time.Millisecond
+
+// shoot has the STONITH device reset a machine, which boots and starts its daemon.
+func (m *Machine) shoot(a cluster.Stonith) {
+	boot := m.boot
+	m.sim.After(resetTime, func() {
+		if m.boot != boot {
+			return
+		}
+		done := cluster.StonithDone{ID: a.ID, PID: 222}
+		switch {
+		case m.NoReset:
+			done.Result = cluster.StonithFailed
+		case a.Node != "":
+			victim := m.sim.Machine(a.Node)
+			if m.sim.OnReboot != nil {
+				m.sim.OnReboot(victim)
+			}
+			victim.reboot()
+		}
+		m.later(0, func() { m.Step(done) })
+	})
+}
+
+// reboot takes the power off for a moment.
+func (m *Machine) reboot() {
+	stopped := m.Stopped
+	m.PowerOff()
+	m.Stopped = stopped
+	run := m.run
+	m.sim.After(bootTime, func() {
+		if m.run == run && !stopped {
+			m.Start()
+		}
+	})
 }
 
 // Tell writes a message of name=value fields to the machine's FIFO.

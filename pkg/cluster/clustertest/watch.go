@@ -142,6 +142,7 @@ func (w *Watch) Command(words []string) {
 	}
 	w.single(words)
 	w.told = now
+	w.until = max(w.until, now+w.bound)
 	w.settled = false
 	w.kinds = append(w.kinds, words[0])
 	w.rough = w.rough || slices.Contains(roughly, words[0]) || w.torn()
@@ -188,7 +189,9 @@ func (w *Watch) log(m *Machine, l cluster.Log) {
 
 // call wants an acquisition to begin after the other's release has ended.
 func (w *Watch) call(m *Machine, c cluster.Call, begins bool) {
-	if !begins || w.rough || !w.two() || !m.Takes(c) {
+	// With a STONITH device it holds whatever happens, but for what a killed daemon has left up.
+	fenced := m.cfg.Stonith != "" && !slices.Contains(w.kinds, "kill")
+	if !begins || w.rough && !fenced || !w.two() || !m.Takes(c) {
 		return
 	}
 	for _, key := range m.keysOf(c) {

@@ -46,9 +46,10 @@ type Window struct {
 	maxDelay time.Duration
 	rand     *Rand
 
-	last    uint64 // highest seen, 0 for none
-	floor   uint64 // all up to it has been seen or given up, although last is not known
-	missing []hole // ascending
+	last    uint64    // highest seen, 0 for none
+	floor   uint64    // all up to it has been seen or given up, although last is not known
+	missing []hole    // ascending
+	pause   time.Time // nothing is asked for before that
 }
 
 type hole struct {
@@ -182,17 +183,21 @@ func (w *Window) Lost(seq uint64) Offer {
 // Range is consecutive numbers, both ends included.
 type Range struct{ First, Last uint64 }
 
-// Limits of one [Window.Ask]: how many requests it makes, and how many numbers one is for (as many
-// as the original answers at most). A network that loses every second packet for minutes would else
-// be given thousands of requests a second to lose.
+// Limits of [Window.Ask]: how many requests it makes at once, the pause after each, and how many
+// numbers one is for (as many as the original answers at most). A network that loses every
+// second packet for minutes would else be given thousands of requests a second to lose.
 const (
-	maxRanges = 20
+	maxRanges = 10
+	askPause  = 10 * time.Millisecond
 	maxRange  = 50
 )
 
 // Ask returns the missing numbers that are to be asked for now, and asks for them again later.
 // Numbers that follow each other are asked for together. (The original asks for each alone.)
 func (w *Window) Ask(now time.Time) []Range {
+	if now.Before(w.pause) {
+		return nil
+	}
 	var due []Range
 	again := now.Add(max(w.maxDelay, 10*time.Millisecond))
 	for i := 0; i < len(w.missing); {
@@ -203,15 +208,17 @@ func (w *Window) Ask(now time.Time) []Range {
 			run++
 		}
 		if isDue {
-			if len(due) < maxRanges {
-				due = append(due, Range{w.missing[i].seq, w.missing[run-1].seq})
+			if len(due) == maxRanges {
+				break
 			}
+			due = append(due, Range{w.missing[i].seq, w.missing[run-1].seq})
 			for ; i < run; i++ {
 				w.missing[i].ask = again
 			}
 		}
 		i = run
 	}
+	w.pause = now.Add(time.Duration(len(due)) * askPause)
 	return due
 }
 
@@ -221,6 +228,9 @@ func (w *Window) Deadline() (at time.Time, ok bool) {
 		if !ok || h.ask.Before(at) {
 			at, ok = h.ask, true
 		}
+	}
+	if at.Before(w.pause) {
+		at = w.pause
 	}
 	return at, ok
 }

@@ -143,8 +143,14 @@ func TestWindowAskMany(t *testing.T) {
 	if got := w.Ask(late); len(got) != maxRanges || got[0] != (Range{2, 2}) {
 		t.Errorf("asked for %v", got)
 	}
-	if got := w.Ask(late.Add(100 * time.Millisecond)); got != nil {
+	if got := w.Ask(late.Add(99 * time.Millisecond)); got != nil {
 		t.Errorf("asked again too early for %v", got)
+	}
+	if at, ok := w.Deadline(); !ok || at != late.Add(100*time.Millisecond) {
+		t.Errorf("waits until %v", at)
+	}
+	if got := w.Ask(late.Add(100 * time.Millisecond)); len(got) != maxRanges || got[0] != (Range{22, 22}) {
+		t.Errorf("then asked for %v", got)
 	}
 }
 

@@ -66,7 +66,7 @@ func (m *Machine) watch() {
 
 // settle puts right, once nothing moves any more, what both nodes claim or none.
 func (m *Machine) settle() {
-	if !m.Nice() || !m.Settles() || m.closing || m.state != Stable || !m.Stable() {
+	if !m.Nice() || !m.Settles() || m.closing || m.state != Stable || !m.Stable() || m.host.Resetting() {
 		m.orphanAt, m.othersAt = time.Time{}, time.Time{}
 		return
 	}

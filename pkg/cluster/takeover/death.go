@@ -13,8 +13,8 @@ type Death struct {
 	Heard bool
 	// HasResources is legacy mode's guess: it may hold something.
 	HasResources bool
-	// Stonith sends the cluster the outcome of a reset: n_stnth or unneeded.
-	Stonith func(result string)
+	// Left says that it has said shutdone.
+	Left bool
 }
 
 // Dead recovers what a dead node held (hb_rsc_recover_dead_resources).
@@ -38,15 +38,21 @@ func (m *Machine) Dead(d Death) {
 	}
 	m.needFailback = true
 	clean := d.Heard && (m.Nice() && m.peer == None || !m.Nice() && !d.HasResources)
+	// What it reported last may be old: behind a cut it may have taken its own groups since. With a
+	// device to make sure, that counts. (The original believes the report.)
+	sure := clean && (m.held == All || d.Left)
+	if !sure && m.host.Reset(d.Node, func() { m.wasReset(d.Node) }) {
+		return
+	}
 	if !clean {
-		d.Stonith("n_stnth")
+		m.host.Stonith(d.Node, "n_stnth")
 		m.host.Warn("No STONITH device configured.")
 		m.host.Warn("Shared disks are not protected.")
 		m.takeoverFrom(d.Node)
 		return
 	}
 	m.host.Info("Dead node " + d.Node + " gave up resources.")
-	d.Stonith("unneeded")
+	m.host.Stonith(d.Node, "unneeded")
 	switch {
 	case !m.Nice():
 		m.takeoverFrom(d.Node)
@@ -60,6 +66,24 @@ func (m *Machine) Dead(d Death) {
 			m.takeoverFrom(d.Node)
 		}
 	}
+}
+
+// wasReset takes what a node held, now that it certainly does not hold it any more.
+func (m *Machine) wasReset(node string) {
+	m.takeoverFrom(node)
+	m.watch()
+}
+
+// NotReset tells the machine that a node whose reset was waited for has come back.
+func (m *Machine) NotReset() {
+	if m.cfg.Unmanaged || m.closing {
+		return
+	}
+	if !m.Nice() {
+		m.requestOurs(false)
+	}
+	m.settle()
+	m.watch()
 }
 
 // takeoverFrom takes all groups, now that a node has left or died (takeover_from_node).

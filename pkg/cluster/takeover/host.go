@@ -35,6 +35,13 @@ type Host interface {
 	// GiveUpAll starts the job that releases the groups of all nodes (hb_giveup_resources). It
 	// ends by sending shutdone.
 	GiveUpAll()
+	// Reset has a node reset by the STONITH device, and calls done when that has succeeded, however long
+	// it takes; it returns false if there is no device.
+	Reset(node string, done func()) bool
+	// Resetting tells whether a reset is under way.
+	Resetting() bool
+	// Stonith tells the cluster that a node is not reset: n_stnth (no device) or unneeded.
+	Stonith(node, result string)
 	// NotifyDead queues the notification (rc.d/status, mach_down) that a node is dead.
 	NotifyDead(node string)
 	// Jobs is how many jobs are under way; waiting notifications do not count.

@@ -274,8 +274,8 @@ func (m *Machine) audit() {
 
 // requestOurs claims and asks for our own groups (req_our_resources in hb_resource.c).
 func (m *Machine) requestOurs(forced bool) {
-	if m.cfg.Unmanaged || m.closing {
-		return
+	if m.cfg.Unmanaged || m.closing || m.host.Resetting() {
+		return // a node that is to be reset may have them
 	}
 	if m.Nice() && !forced && (m.peer.Has(Foreign) || m.held.Has(Local)) && m.standby == NotStandby {
 		m.host.Info("Local Resource acquisition completed. (none)")

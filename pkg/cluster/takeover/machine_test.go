@@ -11,30 +11,41 @@ import (
 
 // recorder is a host that writes down what it is asked, and loops messages back.
 type recorder struct {
-	m     *Machine
-	now   time.Time
-	jobs  int
-	moves []Move
-	lines []string
-	seq   uint64
+	m      *Machine
+	now    time.Time
+	jobs   int
+	moves  []Move
+	device bool
+	reset  func()
+	lines  []string
+	seq    uint64
 }
 
 func (r *recorder) add(format string, args ...any) {
 	r.lines = append(r.lines, fmt.Sprintf(format, args...))
 }
-func (r *recorder) Now() time.Time      { return r.now }
-func (r *recorder) Info(text string)    { r.add("%s", text) }
-func (r *recorder) Warn(text string)    { r.add("WARN %s", text) }
-func (r *recorder) Fail(text string)    { r.add("ERROR %s", text) }
-func (r *recorder) Debug(text string)   { r.add("debug %s", text) }
-func (r *recorder) RequestOurs()        { r.jobs++; r.add("* request ours") }
-func (r *recorder) DropStrays(set Hold) { r.jobs++; r.add("* drop strays %s", set) }
-func (r *recorder) GiveUpAll()          { r.jobs++; r.add("* give up all") }
-func (r *recorder) NotifyDead(n string) { r.jobs++; r.add("* notify dead %s", n) }
-func (r *recorder) Jobs() int           { return r.jobs }
-func (r *recorder) GivingUp()           { r.add("Heartbeat shutdown in progress.") }
-func (r *recorder) Restart()            { r.add("* restart") }
-func (r *recorder) ShutDone()           { r.add("* shut done") }
+func (r *recorder) Now() time.Time           { return r.now }
+func (r *recorder) Info(text string)         { r.add("%s", text) }
+func (r *recorder) Warn(text string)         { r.add("WARN %s", text) }
+func (r *recorder) Fail(text string)         { r.add("ERROR %s", text) }
+func (r *recorder) Debug(text string)        { r.add("debug %s", text) }
+func (r *recorder) RequestOurs()             { r.jobs++; r.add("* request ours") }
+func (r *recorder) DropStrays(set Hold)      { r.jobs++; r.add("* drop strays %s", set) }
+func (r *recorder) GiveUpAll()               { r.jobs++; r.add("* give up all") }
+func (r *recorder) NotifyDead(n string)      { r.jobs++; r.add("* notify dead %s", n) }
+func (r *recorder) Jobs() int                { return r.jobs }
+func (r *recorder) GivingUp()                { r.add("Heartbeat shutdown in progress.") }
+func (r *recorder) Stonith(_, result string) { r.add("> stonith %s", result) }
+func (r *recorder) Reset(node string, done func()) bool {
+	if r.device {
+		r.add("* reset %s", node)
+		r.reset = done
+	}
+	return r.device
+}
+func (r *recorder) Resetting() bool { return r.reset != nil }
+func (r *recorder) Restart()        { r.add("* restart") }
+func (r *recorder) ShutDone()       { r.add("* shut done") }
 func (r *recorder) Move(mv Move) {
 	r.jobs++
 	r.moves = append(r.moves, mv)
@@ -197,7 +208,7 @@ func TestJoinStable(t *testing.T) {
 // TestDeath is what a peer's death brings: takeover, or not if it has left everything.
 func TestDeath(t *testing.T) {
 	dead := func(r *recorder, heard bool) {
-		r.m.Dead(Death{Node: "peer", Heard: heard, Stonith: func(result string) { r.add("> stonith %s", result) }})
+		r.m.Dead(Death{Node: "peer", Heard: heard})
 	}
 	const takeover = "Resources being acquired from peer.\n* notify dead peer\n* request ours"
 	for _, tt := range []struct {
@@ -239,6 +250,46 @@ func TestDeath(t *testing.T) {
 		r.hear("us", machDown())
 		if r.m.Held() != All || !r.m.Stable() {
 			t.Errorf("%s: holds %s, stable %v", tt.name, r.m.Held(), r.m.Stable())
+		}
+	}
+}
+
+// TestReset: with a STONITH device nothing is taken before the dead node is reset, unless it certainly
+// has nothing.
+func TestReset(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		peer  Hold
+		left  bool
+		held  Hold
+		reset bool
+	}{
+		{"had something", Local, false, Local, true},
+		{"reported nothing, and may have taken its own since", None, false, Local, true},
+		{"reported nothing while we have everything", None, false, All, false},
+		{"left", None, true, Local, false},
+	} {
+		r := at(Stable, On)
+		r.device = true
+		r.hear("peer", resource(tt.peer, "1"))
+		r.hear("us", resource(tt.held, "1"))
+		r.take()
+		r.m.Dead(Death{Node: "peer", Heard: true, Left: tt.left})
+		if got := r.take(); strings.Contains(got, "* reset peer") != tt.reset {
+			t.Errorf("%s: says\n%s", tt.name, got)
+		}
+		if !tt.reset {
+			continue
+		}
+		r.pass(time.Hour)
+		if got := r.take(); got != "" || r.m.Held() != Local {
+			t.Errorf("%s: holds %s before the reset, says\n%s", tt.name, r.m.Held(), got)
+		}
+		done := r.reset
+		r.reset = nil
+		done()
+		if got := r.take(); got != "Resources being acquired from peer.\n* notify dead peer\n* request ours" || r.m.Held() != All {
+			t.Errorf("%s: after the reset holds %s, says\n%s", tt.name, r.m.Held(), got)
 		}
 	}
 }
@@ -341,7 +392,7 @@ func TestStandbyRefused(t *testing.T) {
 func TestAutoFailback(t *testing.T) {
 	alone := func(f Failback) *recorder {
 		r := at(Stable, f)
-		r.m.Dead(Death{Node: "peer", Heard: true, Stonith: func(string) {}})
+		r.m.Dead(Death{Node: "peer", Heard: true})
 		r.jobsEnd()
 		r.hear("us", machDown())
 		r.hear("peer", hamsg.New("starting"))
@@ -396,7 +447,7 @@ func TestClose(t *testing.T) {
 		r.hear("peer", resource(Local, "0"))
 		r.m.Close()
 		r.take()
-		r.m.Dead(Death{Node: "peer", Heard: true, Stonith: func(string) {}})
+		r.m.Dead(Death{Node: "peer", Heard: true})
 		if got := r.take(); got != closing {
 			t.Errorf("%s, the peer dies meanwhile: says\n%s", s, got)
 		}
@@ -518,7 +569,7 @@ func TestLegacy(t *testing.T) {
 	}
 	r.jobsEnd()
 	r.m.JobEnded("req_our_resources", true)
-	r.m.Dead(Death{Node: "peer", Heard: true, HasResources: true, Stonith: func(s string) { r.add("> stonith %s", s) }})
+	r.m.Dead(Death{Node: "peer", Heard: true, HasResources: true})
 	want := "Initial resource acquisition complete (req_our_resources)\n> stonith n_stnth\nWARN No STONITH device configured.\nWARN Shared disks are not protected.\n" +
 		"Resources being acquired from peer.\n* notify dead peer\n* request ours"
 	if got := r.take(); got != want {

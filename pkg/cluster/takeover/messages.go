@@ -118,6 +118,7 @@ func (m *Machine) resource(msg *hamsg.Msg, us bool) (next State, ok bool) {
 			m.peerIsStable()
 		} else {
 			m.peerStable = false
+			m.peerWorks()
 		}
 	}
 	if m.state != Stable && m.state != Shutdown && m.peerStable {

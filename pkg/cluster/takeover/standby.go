@@ -230,6 +230,13 @@ func (m *Machine) peerHasDone(msg *hamsg.Msg) {
 	}
 }
 
+// peerWorks undoes that: the peer is at work, so its word that it is stable was an older one.
+func (m *Machine) peerWorks() {
+	if (m.standby == StandbyOther || m.standby == StandbyDone) && !m.standbyUntil.IsZero() {
+		m.standbyUntil = m.host.Now().Add(standbyWork)
+	}
+}
+
 // move is go_standby: give or take the groups of a set, which the giver's viewpoint names.
 func (m *Machine) move(take bool, set Hold) {
 	mv := Move{Take: take, Set: set, Report: m.standbySet}

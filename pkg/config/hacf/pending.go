@@ -2,8 +2,7 @@ package hacf
 
 // The reasons that several rows of pending share.
 const (
-	noLogd  = "lines go to the files and to syslog directly"
-	noReset = "a dead node is not reset before its resources are taken"
+	noLogd = "lines go to the files and to syslog directly"
 )
 
 // pending is every directive that is understood and kept in the Config but does nothing yet, with
@@ -11,12 +10,9 @@ const (
 // there. When an effect is built its row goes; when the table is empty the table and
 // Config.Pending go.
 var pending = map[string]string{
-	"conn_logd_time":    noLogd,
-	"stonith":           noReset,
-	"stonith_host":      noReset,
-	"use_apphbd=on":     "the daemon does not register with apphbd",
-	"use_logd=on":       noLogd,
-	"uuidfrom=nodename": "the node's UUID comes from the file",
+	"conn_logd_time": noLogd,
+	"use_apphbd=on":  "the daemon does not register with apphbd",
+	"use_logd=on":    noLogd,
 }
 
 // pend notes once that a directive, or this value of it, has no effect yet.
