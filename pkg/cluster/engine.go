@@ -59,8 +59,9 @@ type Engine struct {
 	callID int
 	jobID  int
 
-	asking  asking
-	stonith stonith
+	asking   asking
+	stonith  stonith
+	repeater repeater
 
 	end ending
 
@@ -256,6 +257,7 @@ func (e *Engine) timers() {
 		e.statusAt = e.now.Add(e.cfg.Keepalive)
 		e.sendStatus()
 	}
+	e.repeat()
 	e.scan()
 	if due(e.reqnodesAt, e.now) {
 		e.reqnodes()
@@ -308,7 +310,7 @@ func (e *Engine) Deadline() (at time.Time, ok bool) {
 			at, ok = x, true
 		}
 	}
-	for _, t := range []time.Time{e.statusAt, e.calmAt, e.reqnodesAt, e.restartAt, e.asking.again, e.stonithDeadline(), e.end.phaseAt, e.end.emergencyAt} {
+	for _, t := range []time.Time{e.statusAt, e.calmAt, e.reqnodesAt, e.restartAt, e.asking.again, e.stonithDeadline(), e.repeatDeadline(), e.end.phaseAt, e.end.emergencyAt} {
 		earlier(t, true)
 	}
 	if t, some := e.table.Deadline(); some && !e.end.silent {

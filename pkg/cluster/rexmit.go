@@ -32,6 +32,7 @@ func (e *Engine) askMissing() {
 			continue
 		}
 		for _, r := range n.window.Ask(e.now) {
+			e.lossSeen()
 			e.send(hamsg.New(hamsg.TRexmit).Add(hamsg.FTo, n.Name).
 				Add(hamsg.FFirstSeq, strconv.FormatUint(r.First, 10)).Add(hamsg.FLastSeq, strconv.FormatUint(r.Last, 10)))
 		}
@@ -71,6 +72,7 @@ func (e *Engine) rexmit(n *node, m *hamsg.Msg) {
 		e.badFields(m, "Invalid rexmit seqnos")
 		return
 	}
+	e.lossSeen()
 	n.acked = min(n.acked, uint64(first)-1)
 	answers, beyond := e.history.Request(uint64(first), uint64(last), e.now)
 	if beyond && e.allow("beyond", Warn) {

@@ -148,6 +148,7 @@ func (e *Engine) sendStatus() {
 	if e.flowControl {
 		m.Add(hamsg.FProtocol, "1")
 	}
+	e.toRepeat(m)
 	e.send(m)
 }
 

@@ -263,7 +263,8 @@ func (w *Watch) storm() {
 	}
 	for i, m := range w.Sim.Machines {
 		limit := 1500 + 3*int(stormWindow/m.cfg.Keepalive)
-		if w.two() && w.settled && w.calm+6*time.Second < w.window && w.Sim.Loss == 0 && !w.tainted() && w.Sim.MaxDelay < m.cfg.Keepalive/2 {
+		repeating := 10 * m.cfg.Keepalive // after the last loss that it saw
+		if w.two() && w.settled && w.calm+6*time.Second+repeating < w.window && w.Sim.Loss == 0 && !w.tainted() && w.Sim.MaxDelay < m.cfg.Keepalive/2 {
 			// A heartbeat each keepalive, an acknowledgement for ten of each other's.
 			limit = 12*int(stormWindow/m.cfg.Keepalive+1)/10 + 4
 			w.longest("quiet messages", time.Duration(w.sent[i]))
