@@ -13,7 +13,7 @@ const module = "github.com/systole-ha/systole/"
 // not here fails the test, so that each new one is placed on purpose.
 var floors = [][]string{
 	0:  {"alloc", "diag", "api/frame"},
-	1:  {"getopt", "hamsg", "ipvs", "netif", "halog", "agent", "lab", "layout", "manual", "perlre", "realtime"},
+	1:  {"getopt", "hamsg", "ipvs", "netif", "halog", "agent", "lab", "layout", "config/logdcf", "manual", "perlre", "realtime"},
 	2:  {"hbauth", "config/systolecf"},
 	3:  {"config/hacf", "config/authkeys", "config/haresources", "config/ldirectordcf", "cluster/ipfail", "cluster/seqtrack", "cluster/liveness", "cluster/takeover"},
 	4:  {"cluster", "director", "config/hadir", "config/view"},
@@ -28,7 +28,7 @@ var floors = [][]string{
 // pure packages decide and never act: they get time, randomness and facts as arguments.
 var pure = []string{
 	"diag", "getopt", "hamsg", "hbauth", "ipvs", "perlre", "config/hacf", "config/authkeys", "config/haresources",
-	"config/ldirectordcf", "config/hadir", "config/view", "config/systolecf", "cluster", "cluster/ipfail", "cluster/seqtrack", "cluster/liveness", "cluster/takeover", "director", "api/frame", "api/broker",
+	"config/ldirectordcf", "config/hadir", "config/view", "config/systolecf", "config/logdcf", "cluster", "cluster/ipfail", "cluster/seqtrack", "cluster/liveness", "cluster/takeover", "director", "api/frame", "api/broker",
 }
 
 var impure = []string{"os", "os/exec", "os/signal", "net", "net/http", "sync", "sync/atomic", "log", "log/slog", "math/rand", "math/rand/v2", "syscall"}

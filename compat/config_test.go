@@ -246,7 +246,7 @@ func TestHaCfLines(t *testing.T) {
 		return c, problems.Err()
 	}
 	meaning := func(c hacf.Config) hacf.Config {
-		c.Params, c.Pending, c.APIAuth = nil, nil, c.Access() // defaults are printed, too
+		c.Params, c.APIAuth = nil, c.Access() // defaults are printed, too
 		c.Nodes, c.Media, c.Clients, c.APIAuth = slices.Clone(c.Nodes), slices.Clone(c.Media), slices.Clone(c.Clients), slices.Clone(c.APIAuth)
 		for i := range c.Nodes {
 			c.Nodes[i].Pos = diag.Pos{}

@@ -264,7 +264,6 @@ var complaint = regexp.MustCompile(`^(?i)(WARN|WARNING|ERROR|CRIT|CRITICAL|ALERT
 // harmless are complaints beyond the record's.
 var harmless = []rule{
 	{regexp.MustCompile(`Core dumps could be lost|Consider setting |Cannot lock ourselves into memory`), "depends on the machine: see leftOut"},
-	{regexp.MustCompile(`: not yet in effect: `), "ours says so of a directive that waits for a later release"},
 	{regexp.MustCompile(`Late heartbeat: |Gmain_timeout_dispatch|took too long|delayed \d+ ms|CPU limit|running at low priority`), "a slow machine"},
 	{regexp.MustCompile(`Shutdown delayed until current resource activity finishes|T_STARTING received during takeover`), "scripts on a slow machine still run when the next thing is done"},
 }

@@ -198,7 +198,7 @@ func (in *inspector) file(kind, file string) {
 func (in *inspector) haCF(file string, text []byte) {
 	cfg, problems := hacf.Parse(file, text, machineHost(in.node))
 	in.parsed.HA = cfg
-	in.add(file, fmt.Sprintf("%s, %s", count(len(cfg.Nodes), "node"), count(len(cfg.Media), "media")), append(problems, cfg.Pending...)...)
+	in.add(file, fmt.Sprintf("%s, %s", count(len(cfg.Nodes), "node"), count(len(cfg.Media), "media")), problems...)
 }
 
 func (in *inspector) authkeys(file string, text []byte) {

@@ -46,6 +46,10 @@ func clientLog(env Env, paths daemon.Paths, entity, facility string) *halog.Log 
 	case "false", "off", "no", "n", "0":
 		c.PlainFormat = true
 	}
+	switch strings.ToLower(env.Getenv("HA_use_logd")) {
+	case "true", "on", "yes", "y", "1":
+		c.Logd = &halog.Logd{Socket: halog.LogdSocket}
+	}
 	return halog.New(c)
 }
 

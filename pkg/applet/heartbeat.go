@@ -16,6 +16,7 @@ import (
 
 	"github.com/systole-ha/systole/pkg/cluster/takeover"
 	"github.com/systole-ha/systole/pkg/config/hacf"
+	"github.com/systole-ha/systole/pkg/config/logdcf"
 	"github.com/systole-ha/systole/pkg/daemon"
 	"github.com/systole-ha/systole/pkg/diag"
 	"github.com/systole-ha/systole/pkg/getopt"
@@ -256,7 +257,10 @@ func announceStart(log *halog.Logger, files *daemon.Files) {
 	log.Log(halog.Info, "Pacemaker support: false")
 	if !files.HA.UseLogd {
 		log.Log(halog.Warn, "Logging daemon is disabled --enabling logging daemon is recommended")
+		return
 	}
+	log.Log(halog.Info, "Enabling logging daemon ")
+	log.Log(halog.Info, "logfile and debug file are those specified in logd config file (default "+logdcf.Path+")")
 }
 
 // detach starts the daemon as a process of its own and waits until it is up: unlike the original's,

@@ -214,6 +214,9 @@ func scriptLog(env Env, paths daemon.Paths, uname string) *halog.Log {
 	c := halog.Config{Node: uname, LogFile: env.Getenv("HA_LOGFILE"), DebugFile: env.Getenv("HA_DEBUGLOG"), Stderr: env.Stderr}
 	c.Facility, _ = halog.ParseFacility(env.Getenv("HA_LOGFACILITY")) // an unknown one is none
 	c.DebugLevel, _ = strconv.Atoi(env.Getenv("HA_debug"))            // likewise
+	if env.Getenv("HA_LOGD") == "yes" {
+		c.Logd = &halog.Logd{Socket: halog.LogdSocket}
+	}
 	if f, ok := env.Stdin.(*os.File); ok {
 		c.Terminal = term.IsTerminal(int(f.Fd()))
 	}

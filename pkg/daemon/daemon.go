@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -84,9 +85,6 @@ func Run(ctx context.Context, o Options) (Outcome, error) {
 	}
 	defer pidfile.Close()
 	core.Logf(halog.Info, "heartbeat: version %s", Version)
-	for _, p := range o.Files.HA.Pending {
-		core.Logf(halog.Warn, "%s", p)
-	}
 	setCores(o.Files.HA.CoreDumps, core)
 	d := &service{Options: o, core: core, number: runNumber(), ctx: ctx, cancel: cancel}
 	if err := d.prepare(); err != nil {
@@ -95,6 +93,11 @@ func Run(ctx context.Context, o Options) (Outcome, error) {
 	}
 	d.loop.pulse = newPulse(o.Files.HA.Watchdog, o.Files.HA.Deadtime, core)
 	defer d.loop.pulse.disarm()
+	if ha := o.Files.HA; ha.UseApphbd {
+		hb := newApphbd(filepath.Join(o.Paths.Run, "heartbeat/apphb.comm"), ha.Deadtime, ha.Warntime, core)
+		d.loop.pulse.register(hb)
+		d.start(func() { hb.run(d.ctx) })
+	}
 	d.realtime()
 	if o.Ready != nil {
 		o.Ready()
@@ -200,7 +203,7 @@ func (d *service) wire(gen uint64, uuid hamsg.UUID) {
 		Agents:      d.services.Agents,
 		Script:      d.services.Script,
 		Paths:       resource.Paths{HaDir: d.Paths.Etc},
-		Env:         env,
+		Env:         append(slices.Clone(env), "HA_LOGD="+map[bool]string{true: "yes", false: "no"}[d.Files.HA.UseLogd]),
 		Say:         func(text []byte) { l.post(d.ctx, cluster.Said{Text: text}) },
 		StopFailure: map[string]resource.StopFailure{"standby": resource.GoStandby, "log": resource.OnlyLog}[d.Files.Systole.StopFailure],
 		Reboot:      d.Reboot,

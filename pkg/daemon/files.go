@@ -14,6 +14,7 @@ import (
 	"github.com/systole-ha/systole/pkg/config/authkeys"
 	"github.com/systole-ha/systole/pkg/config/hacf"
 	"github.com/systole-ha/systole/pkg/config/haresources"
+	"github.com/systole-ha/systole/pkg/config/logdcf"
 	"github.com/systole-ha/systole/pkg/config/systolecf"
 	"github.com/systole-ha/systole/pkg/diag"
 	"github.com/systole-ha/systole/pkg/halog"
@@ -224,18 +225,36 @@ func loadAverage() string {
 	return strings.TrimSpace(string(text))
 }
 
+// logsTo is where lines go that no logging daemon takes: where ha.cf says or, if it names nothing, where
+// the logging daemon would have put them. (The original loses them then.)
+func (f *Files) logsTo() logdcf.Config {
+	ha := logdcf.Config{LogFile: f.HA.LogFile, DebugFile: f.HA.DebugFile, Facility: f.HA.LogFacility, Plain: !f.HA.SyslogMsgFmt}
+	if !f.HA.UseLogd || ha.LogFile != "" || ha.DebugFile != "" || ha.Facility != "" && ha.Facility != "none" {
+		return ha
+	}
+	text, err := os.ReadFile(logdcf.Path)
+	if err != nil {
+		text = nil // ha_logd has its defaults then
+	}
+	return logdcf.Parse(text)
+}
+
 // LogConfig is where the log goes.
 func (f *Files) LogConfig() halog.Config {
+	to := f.logsTo()
 	c := halog.Config{
 		Node:        f.Uname,
 		Entity:      "heartbeat",
-		LogFile:     f.HA.LogFile,
-		DebugFile:   f.HA.DebugFile,
-		PlainFormat: !f.HA.SyslogMsgFmt,
+		LogFile:     to.LogFile,
+		DebugFile:   to.DebugFile,
+		PlainFormat: to.Plain,
 		DebugLevel:  f.HA.Debug,
 	}
-	if fac, ok := halog.ParseFacility(f.HA.LogFacility); ok {
+	if fac, ok := halog.ParseFacility(to.Facility); ok {
 		c.Facility = fac
+	}
+	if f.HA.UseLogd {
+		c.Logd = &halog.Logd{Socket: halog.LogdSocket, Retry: f.HA.ConnLogdTime}
 	}
 	if d, ok := halog.ParseDialect(f.Systole.LogDialect); ok {
 		c.Dialect = d
@@ -252,18 +271,19 @@ func (f *Files) LogConfig() halog.Config {
 // Environment is what children get: the parameters of ha.cf and what heartbeat adds
 // (spec/heartbeat-config.md, 7).
 func (f *Files) Environment(p Paths) []string {
+	to := f.logsTo()
 	env := []string{
 		"HA_CURHOST=" + f.Node,
 		"HA_DATEFMT=%Y/%m/%d_%T\t",
 		"HA_DIR=" + p.Etc + "/",
 		"HA_FUNCS=" + p.Etc + "//shellfuncs",
-		"HA_LOGFILE=" + f.HA.LogFile,
-		"HA_DEBUGLOG=" + f.HA.DebugFile,
+		"HA_LOGFILE=" + to.LogFile,
+		"HA_DEBUGLOG=" + to.DebugFile,
 		"HA_COMPRESSION=" + f.HA.Compression,
 		"OCF_ROOT=/usr/lib/ocf",
 	}
-	if f.HA.LogFacility != "" {
-		env = append(env, "HA_LOGFACILITY="+f.HA.LogFacility)
+	if to.Facility != "" {
+		env = append(env, "HA_LOGFACILITY="+to.Facility)
 	}
 	for _, q := range f.HA.Params {
 		env = append(env, "HA_"+q.Name+"="+q.Value)

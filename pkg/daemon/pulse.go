@@ -12,11 +12,12 @@ import (
 )
 
 // pulse tells those who watch this process that its loop goes round: the watchdog device of ha.cf, which resets the
-// machine when that stops, and systemd, which ends the process. The loop's goroutine alone uses it; nil is nobody.
+// machine when that stops, systemd, which ends the process, and apphbd, which says so. The loop's goroutine alone uses it; nil is nobody.
 type pulse struct {
 	log   *halog.Logger
 	dev   *os.File // nil: no device
 	unit  bool     // systemd wants to be told
+	hb    *apphbd  // nil: ha.cf does not use it
 	every time.Duration
 	next  time.Time
 }
@@ -45,9 +46,14 @@ func newPulse(device string, deadtime time.Duration, log *halog.Logger) *pulse {
 	return p
 }
 
+// register has apphbd be told, too, in time for none to be late.
+func (p *pulse) register(hb *apphbd) {
+	p.hb, p.every = hb, min(p.every, max(hb.warn/3, time.Millisecond))
+}
+
 // deadline is when the next beat is due.
 func (p *pulse) deadline() (time.Time, bool) {
-	if p == nil || p.dev == nil && !p.unit {
+	if p == nil || p.dev == nil && !p.unit && p.hb == nil {
 		return time.Time{}, false
 	}
 	return p.next, true
@@ -57,6 +63,9 @@ func (p *pulse) beat(now time.Time) {
 	p.next = now.Add(p.every)
 	if p.unit {
 		_, _ = daemon.SdNotify(false, daemon.SdNotifyWatchdog) // it will find out
+	}
+	if p.hb != nil {
+		p.hb.beat()
 	}
 	if p.dev == nil {
 		return

@@ -29,6 +29,7 @@ type Config struct {
 	Format        Formatter // the files' and Stderr's form, if not the one above (ldirectord)
 	SyslogFormat  Formatter // the text handed to syslogd after "<PRI>DATE ", likewise
 	SyslogAddress string    // empty: /dev/log
+	Logd          *Logd     // nil: ha_logd has no part in it
 	Now           func() time.Time
 }
 
@@ -41,6 +42,7 @@ type Log struct {
 	cfg   Config
 	outs  []output
 	files []*file
+	logd  *logd // nil: see Config
 	pid   atomic.Int64
 
 	mu      sync.Mutex // guards queue, dropped, running, stderr
@@ -78,6 +80,9 @@ func New(c Config) *Log {
 	}
 	l := &Log{cfg: c, stderr: c.Stderr, wake: make(chan struct{}, 1)}
 	l.pid.Store(int64(os.Getpid()))
+	if c.Logd != nil {
+		l.logd = newLogd(c)
+	}
 	if c.Facility != 0 {
 		s := &syslogd{address: c.SyslogAddress}
 		l.add(s, syslogLine(c.Facility, c.SyslogFormat), func(r Record) bool { return r.Kind != Output })
@@ -244,8 +249,21 @@ func (l *Log) put(r Record) {
 
 // write hands a line to its destinations. The caller holds l.writing.
 func (l *Log) write(r Record) {
+	terminal := l.cfg.Terminal && r.Kind == Script
+	sent := false
+	if l.logd != nil && r.Kind != Output && !terminal {
+		var lost bool
+		if sent, lost = l.logd.send(r); lost {
+			l.writeTo(Record{Time: r.Time, Prio: Warn, Entity: l.cfg.Entity, PID: os.Getpid(), Text: logdDown}, false)
+		}
+	}
+	l.writeTo(r, terminal || sent)
+}
+
+// writeTo hands a line to the destinations that are no daemon's: to all, or to standard error alone.
+func (l *Log) writeTo(r Record, stderr bool) {
 	for _, o := range l.outs {
-		if l.cfg.Terminal && r.Kind == Script {
+		if stderr {
 			if _, ok := o.logger.Out.(stderrOf); !ok {
 				continue
 			}
@@ -327,6 +345,9 @@ func (l *Log) Close() {
 	l.Reopen()
 	l.writing.Lock()
 	defer l.writing.Unlock()
+	if l.logd != nil {
+		l.logd.close()
+	}
 	for _, o := range l.outs {
 		if s, ok := o.logger.Out.(*syslogd); ok {
 			s.close()

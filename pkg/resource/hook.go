@@ -74,11 +74,7 @@ func (j *job) child(path, kind string) (code, signal int) {
 	if j.o.Script == nil {
 		return 1, 0
 	}
-	logd := "no"
-	if v := strings.ToLower(lookup(j.o.Env, "HA_use_logd")); v == "on" || v == "yes" || v == "true" || v == "y" || v == "1" {
-		logd = "yes"
-	}
-	env := append(j.environ(j.env), "HA_LOGD="+logd, "HA_DIR="+j.o.Paths.HaDir+"/", "HA_FUNCS="+j.o.Paths.HaDir+"//shellfuncs")
+	env := append(j.environ(j.env), "HA_DIR="+j.o.Paths.HaDir+"/", "HA_FUNCS="+j.o.Paths.HaDir+"//shellfuncs")
 	r, err := j.o.Script.Run(j.ctx, agent.Call{Name: kind, Args: []string{kind}, Path: path, Env: env, Log: j.o.Log})
 	j.explain(choice{}, r, err)
 	return r.Code, r.Signal

@@ -57,9 +57,6 @@ type Config struct {
 	// Params are the recorded parameters, raw as written or as defaulted, in the order of the
 	// original's directive table: what children get as HA_NAME and clients by getparm.
 	Params []Param `json:"-"`
-	// Pending holds a warning for each directive that is understood and has no effect yet, one a
-	// directive, at its first place.
-	Pending diag.List
 
 	places map[string]diag.Pos // the last of each directive, which counts
 }

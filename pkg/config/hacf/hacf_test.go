@@ -241,30 +241,6 @@ ha.cf:8:6: node: this machine is "hba", which is no node (want this machine's na
 	}
 }
 
-// Pending is told once a directive, and only of values that would have an effect.
-func TestPending(t *testing.T) {
-	for row := range pending {
-		name, _, _ := strings.Cut(row, "=")
-		if byName[name] == nil {
-			t.Errorf("pending has %q, which is no directive", row)
-		}
-	}
-	defer func(rows map[string]string) { pending = rows }(pending)
-	pending = map[string]string{"compression_threshold": "this", "traditional_compression=on": "that"}
-	c := parse(t, "traditional_compression no\ncompression_threshold 2\ncompression_threshold 3\nuse_logd no\ntraditional_compression yes\n")
-	want := []string{
-		"ha.cf:9:23: warning: compression_threshold: not yet in effect: this",
-		"ha.cf:12:25: warning: traditional_compression: not yet in effect: that",
-	}
-	var got []string
-	for _, p := range c.Pending {
-		got = append(got, p.String())
-	}
-	if !reflect.DeepEqual(got, want) {
-		t.Errorf("%q\nwant\n%q", got, want)
-	}
-}
-
 func TestLimits(t *testing.T) {
 	lines := func(format string, n int) string {
 		var b strings.Builder

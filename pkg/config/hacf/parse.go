@@ -113,7 +113,6 @@ func (p *parser) line(n int, line string) {
 	p.seen[d.name] = name.pos
 	if d.whole {
 		w := word{strings.TrimRight(line[rest:], space), at(rest)}
-		p.pend(d, w)
 		d.set(p, d, w)
 		return
 	}
@@ -122,7 +121,6 @@ func (p *parser) line(n int, line string) {
 		p.warn(name.pos, d.name, "a value", "", "no value: the line does nothing")
 	}
 	for _, w := range words {
-		p.pend(d, w)
 		d.set(p, d, w)
 		if !d.record {
 			continue

@@ -138,8 +138,9 @@ func (p *parser) logging() {
 	switch {
 	case p.anyBad("use_logd", "logfacility"):
 	case !some && !p.useLogd:
-		p.warn(p.placeOf(""), "", "logfile, debugfile or logfacility", "info: No log entry found in ha.cf -- use logd", "no log destination; syslog's daemon facility is used")
-		c.LogFacility = "daemon"
+		p.warn(p.placeOf(""), "", "logfile, debugfile or logfacility", "info: No log entry found in ha.cf -- use logd", "no log destination; the logging daemon's are used")
+		c.UseLogd = true
+		p.recorded["use_logd"] = "yes"
 	case !some && !c.UseLogd:
 		p.fail(p.placeOf("use_logd"), "use_logd", "logfile, debugfile or logfacility", "No log entry found in ha.cf and use_logd is set to off", "no log destination at all")
 	case some && c.UseLogd:
