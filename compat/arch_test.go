@@ -17,7 +17,7 @@ var floors = [][]string{
 	2:  {"hbauth", "config/systolecf"},
 	3:  {"config/hacf", "config/authkeys", "config/haresources", "config/ldirectordcf", "cluster/ipfail", "cluster/seqtrack", "cluster/liveness", "cluster/takeover"},
 	4:  {"cluster", "director", "config/hadir", "config/view"},
-	5:  {"apphb", "media", "api/broker", "announce", "check", "ipvs/model", "ipvs/kernel", "cluster/clustertest", "ipvs/ipvstest"},
+	5:  {"apphb", "media", "api/broker", "announce", "realserver", "check", "ipvs/model", "ipvs/kernel", "cluster/clustertest", "ipvs/ipvstest"},
 	6:  {"ldirectord", "api", "ipvs/userspace"},
 	7:  {"agent/ipaddr", "agent/ipvsadm", "agent/ldirectord", "agent/script", "agent/syncdaemon", "resource"},
 	8:  {"daemon"},

@@ -6,6 +6,7 @@ func programs() []program {
 		demoProgram,
 		checkProgram,
 		showProgram,
+		realserverProgram,
 		installProgram,
 		adoptProgram,
 		helpProgram,

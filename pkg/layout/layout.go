@@ -207,7 +207,10 @@ func (l Layout) services() []File {
 			File{Path: path.Join(l.Default, name), Kind: Config, Mode: 0o644, Text: text("default-" + name)},
 			File{Path: path.Join(l.Units, name+".service"), Mode: 0o644, Text: []byte(unit)})
 	}
+	const realserver = "systole-realserver"
 	return append(list,
+		File{Path: path.Join(l.InitD, realserver), Kind: Config, Mode: 0o755, Text: text("init.d/" + realserver)},
+		File{Path: path.Join(l.Units, realserver+".service"), Mode: 0o644, Text: text("systemd/" + realserver + ".service")},
 		File{Path: "/etc/logrotate.d/heartbeat", Kind: Config, Mode: 0o644, Text: text("logrotate")},
 		File{Path: "/usr/lib/tmpfiles.d/heartbeat.conf", Mode: 0o644, Text: text("tmpfiles.conf")},
 		File{Path: "/usr/share/bash-completion/completions/systole", Mode: 0o644, Text: text("completion.bash")},
@@ -217,7 +220,7 @@ func (l Layout) services() []File {
 // texts are samples and manual pages.
 func (l Layout) texts(o Options) []File {
 	var list []File
-	for _, name := range []string{"ha.cf", "authkeys", "haresources", "ldirectord.cf", "systole.cf"} {
+	for _, name := range []string{"ha.cf", "authkeys", "haresources", "ldirectord.cf", "systole.cf", "realserver.cf"} {
 		list = append(list, File{Path: path.Join(l.Doc, "examples", name), Mode: 0o644, Text: text("samples/" + name)})
 	}
 	for _, p := range o.Manual {

@@ -24,6 +24,7 @@ _systole() {
 		# shellcheck disable=SC2207
 		COMPREPLY=($(cd /etc/ha.d 2>/dev/null && compgen -G "$cur*.cf"))
 		;;
+	realserver) words='start stop restart status --file' ;;
 	adopt) words='--dry-run --yes --undo --standby' ;;
 	install) words='--destdir --layout --ipvsadm --dry-run' ;;
 	ResourceManager)
