@@ -171,6 +171,45 @@ func TestPackageOverOriginals(t *testing.T) {
 	}
 }
 
+// TestPackagePurge replaces the originals and purges what is left of their packages, whose scripts know nothing of ours:
+// the administrator's files, and what starts at boot, are as before.
+func TestPackagePurge(t *testing.T) {
+	lab.NeedPrograms(t, "dpkg", "systemctl")
+	deb := filepath.Join(packages(t), "systole_0.1.0_amd64.deb")
+	node, err := lab.Net(t).AddNode(lab.NodeSpec{Name: "purge"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := machine{t, node}
+	m.shelter()
+	m.run("mkdir /tmp/systemd && mount --bind /tmp/systemd /var/lib/systemd; update-rc.d heartbeat defaults; update-rc.d heartbeat enable; update-rc.d ldirectord disable; systemctl -q enable heartbeat; systemctl -q disable ldirectord")
+	m.write("/etc/ha.d/ldirectord.cf", "# mine\n", 0o644) // a file of Debian's package
+	m.write("/etc/ha.d/resource.d/Delay", "#!/bin/sh\n# mine\n", 0o755)
+	boot := "cd /etc; systemctl is-enabled heartbeat ldirectord || :; ls rc?.d/*heartbeat rc?.d/*ldirectord"
+	before := m.run(boot)
+	m.run("dpkg --force-confold -i " + deb + " </dev/null")
+	if after := m.run(boot); after != before {
+		t.Errorf("what starts at boot was\n%sand is\n%s", before, after)
+	}
+	// Their names for the units are others, of the same files.
+	m.run("test -e /usr/lib/systemd/system/heartbeat.service && test -e /usr/lib/systemd/system/ldirectord.service && test -x /etc/init.d/ldirectord")
+	// One entry for a log file, or logrotate stops at the second.
+	if out := m.run("logrotate -d /etc/logrotate.d/heartbeat /etc/logrotate.d/ldirectord 2>&1"); strings.Contains(out, "error") {
+		t.Error(out)
+	}
+	const list = "find /etc /usr/lib/systemd /usr/lib/tmpfiles.d /var/lib/heartbeat ! -type d -printf '%p %l %m %s\n' | grep -v logcheck | sort"
+	files := m.run(list)
+	m.run("dpkg --purge heartbeat ldirectord && getent passwd hacluster && dpkg -V systole")
+	m.run("update-rc.d ldirectord defaults-disabled") // the purge takes its links; where there is systemd they count for nothing
+	if after := m.run(list); after != files {
+		t.Errorf("before the purge\n%sand after\n%s", files, after)
+	}
+	if after := m.run(boot); after != before {
+		t.Errorf("what starts at boot was\n%sand is, after the purge,\n%s", before, after)
+	}
+	m.run("grep -q mine /etc/ha.d/ldirectord.cf && dpkg --purge systole && grep -q mine /etc/ha.d/ldirectord.cf && ! dpkg-divert --list | grep systole")
+}
+
 // TestPackageRPM installs, upgrades and removes the .rpm, with its scripts, in a file tree of its own.
 func TestPackageRPM(t *testing.T) {
 	lab.NeedPrograms(t, "rpm")
@@ -192,9 +231,61 @@ func TestPackageRPM(t *testing.T) {
 	m.shelter()
 	m.run("dpkg --purge --force-depends heartbeat ldirectord && rm -rf /etc/ha.d && deluser --quiet hacluster && (delgroup --quiet haclient || :)")
 	const rpm = "rpm --dbpath /tmp/rpmdb --nodeps --force-debian "
+	// Red Hat's way of things that start at boot, and a heartbeat package whose scripts do what such packages' do: an
+	// erasure, also one in favour of ours, stops the service and takes it away.
+	m.write("/usr/sbin/chkconfig", rhelChkconfig, 0o755)
+	m.write("/tmp/old.spec", rhelSpec, 0o644)
+	m.run("mkdir -p /etc/rc.d/rc3.d /etc/rc.d/init.d && rpmbuild -bb --define '_topdir /tmp/rpmbuild' --define '_rpmdir /tmp' /tmp/old.spec >/tmp/rpmbuild.log 2>&1 || { cat /tmp/rpmbuild.log >&2; false; }")
+	m.run(rpm + "-i /tmp/noarch/heartbeat-3.0.4-1.noarch.rpm && test -L /etc/rc.d/rc3.d/S75heartbeat && /etc/rc.d/init.d/heartbeat start")
+	m.run("chkconfig heartbeat off && touch /tmp/old.runs")
+	if out := m.run(rpm + "-U " + file + " 2>&1"); strings.Contains(out, "warning") {
+		t.Error(out)
+	}
+	// It ran and did not start at boot: so it is now. (There is no ha.cf: ours says so.)
+	m.run("! " + rpm + "-q heartbeat && test -L /etc/rc.d/rc3.d/K25heartbeat && ! test -e /tmp/old.runs && ! test -e /var/lib/systole && grep -q systole /etc/rc.d/init.d/heartbeat")
+	m.run(rpm + "-e systole && ! test -e /usr/sbin/systole && ! ls /etc/rc.d/rc3.d/*heartbeat 2>/dev/null && rm -rf /etc/ha.d /etc/rc.d")
 	m.run(rpm + "-i " + file)
 	m.run("getent passwd hacluster && getent group haclient && test -d /var/run/heartbeat && /usr/lib64/heartbeat/heartbeat -V")
 	m.write("/etc/ha.d/resource.d/Delay", "#!/bin/sh\n# my own\n", 0o755)
 	m.run(rpm + "-U --replacepkgs " + file + " && grep -q own /etc/ha.d/resource.d/Delay")
 	m.run(rpm + "-e systole && ! test -e /usr/sbin/systole && grep -q own /etc/ha.d/resource.d/Delay.rpmsave")
 }
+
+// rhelChkconfig stands for chkconfig: it keeps the links of run level 3.
+const rhelChkconfig = `#!/bin/sh
+cd /etc/rc.d/rc3.d || exit
+case $1$2 in
+--add*) ls ???$2 >/dev/null 2>&1 || ln -s ../init.d/$2 S75$2 ;;
+--del*) rm -f ???$2 ;;
+*on) rm -f ???$1; ln -s ../init.d/$1 S75$1 ;;
+*off) rm -f ???$1; ln -s ../init.d/$1 K25$1 ;;
+esac
+`
+
+// rhelSpec is of a package with heartbeat's name and places, and scripts as such packages have them.
+const rhelSpec = `Name: heartbeat
+Version: 3.0.4
+Release: 1
+Summary: stands for heartbeat
+License: none
+BuildArch: noarch
+AutoReqProv: no
+%description
+It stands for heartbeat.
+%install
+mkdir -p %{buildroot}/usr/lib64/heartbeat %{buildroot}/etc/rc.d/init.d %{buildroot}/etc/ha.d/resource.d
+for f in usr/lib64/heartbeat/heartbeat etc/rc.d/init.d/heartbeat; do
+	printf '#!/bin/sh\ncase $1 in start) : >/tmp/old.runs;; -k|stop) rm -f /tmp/old.runs;; -s) test -e /tmp/old.runs;; esac\n' >%{buildroot}/$f
+	chmod 755 %{buildroot}/$f
+done
+%post
+/sbin/chkconfig --add heartbeat
+%preun
+if [ $1 = 0 ]; then
+	/etc/rc.d/init.d/heartbeat stop
+	/sbin/chkconfig --del heartbeat
+fi
+%files
+/usr/lib64/heartbeat/heartbeat
+/etc/rc.d/init.d/heartbeat
+`

@@ -205,13 +205,13 @@ func (l Layout) services() []File {
 		list = append(list,
 			File{Path: path.Join(l.InitD, name), Kind: Config, Mode: 0o755, Text: text("init.d/" + name)},
 			File{Path: path.Join(l.Default, name), Kind: Config, Mode: 0o644, Text: text("default-" + name)},
+			File{Path: "/etc/logrotate.d/" + name, Kind: Config, Mode: 0o644, Text: text("logrotate-" + name)},
 			File{Path: path.Join(l.Units, name+".service"), Mode: 0o644, Text: []byte(unit)})
 	}
 	const realserver = "systole-realserver"
 	return append(list,
 		File{Path: path.Join(l.InitD, realserver), Kind: Config, Mode: 0o755, Text: text("init.d/" + realserver)},
 		File{Path: path.Join(l.Units, realserver+".service"), Mode: 0o644, Text: text("systemd/" + realserver + ".service")},
-		File{Path: "/etc/logrotate.d/heartbeat", Kind: Config, Mode: 0o644, Text: text("logrotate")},
 		File{Path: "/usr/lib/tmpfiles.d/heartbeat.conf", Mode: 0o644, Text: text("tmpfiles.conf")},
 		File{Path: "/usr/share/bash-completion/completions/systole", Mode: 0o644, Text: text("completion.bash")},
 		File{Path: "/var/lib/heartbeat", Kind: Dir, Mode: 0o755})
