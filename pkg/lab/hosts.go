@@ -57,6 +57,7 @@ type HostsOptions struct {
 	Env           []string                         // of the directors' commands, besides the usual
 	Userspace     bool                             // no kernel IPVS, though there may be: see HaveIPVS
 	Nginx         bool                             // real servers and directors run nginx, not a server of this process's
+	IPv6          bool                             // fd00:60::206 and ::207 on the directors' eth0
 	SecondLink    bool                             // eth1, a cross-over cable between the directors, 10.0.11.21 and .22
 	Log           func(format string, args ...any) // as in Options
 }
@@ -165,6 +166,10 @@ func (h *Hosts) realServer(i int, addr netip.Addr, nginx bool) (*WebHost, error)
 
 func (h *Hosts) director(name string, addr netip.Addr, cross byte, impl Impl, root string, o HostsOptions, own map[string]string) (*Director, error) {
 	spec := NodeSpec{Name: name, Links: []Link{lanLink(addr)}, Gateway: clientAddr, Sysctl: map[string]string{"net.ipv4.ip_forward": "1"}}
+	if o.IPv6 {
+		six := netip.MustParseAddr(fmt.Sprintf("fd00:60::%d", addr.As4()[3]))
+		spec.Links[0].Addrs = append(spec.Links[0].Addrs, netip.PrefixFrom(six, 64))
+	}
 	if o.SecondLink {
 		a := netip.AddrFrom4([4]byte{10, 0, 11, cross})
 		spec.Links = append(spec.Links, Link{Name: "eth1", Segment: "cross", Addrs: []netip.Prefix{netip.PrefixFrom(a, 24)}})
