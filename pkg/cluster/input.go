@@ -82,6 +82,8 @@ type Reread struct {
 	ConfigChanged bool
 	// Ring, if not nil, is the new content of authkeys, valid.
 	Ring *hbauth.Ring
+	// Regroup, if not nil, is what has changed in haresources.
+	Regroup *Regroup
 }
 
 func (Tick) isInput()           {}

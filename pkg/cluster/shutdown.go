@@ -174,20 +174,22 @@ func (e *Engine) exit(x Exit) {
 // reread takes new configuration: keys at once, a changed ha.cf by a restart that keeps the
 // resources.
 func (e *Engine) reread(in Reread) {
+	if in.Ring != nil {
+		e.ring = in.Ring
+	}
+	if in.Regroup != nil {
+		e.regroup(in.Regroup)
+	}
 	switch {
 	case in.ConfigChanged:
 		if e.end.begun() {
 			return
 		}
-		if in.Ring != nil {
-			e.ring = in.Ring
-		}
 		e.end.quickWaits = true
 		e.quickIfDue()
 	case in.Ring != nil:
 		e.log(Info, "Rereading authentication file.")
-		e.ring = in.Ring
-	default:
+	case in.Regroup == nil:
 		e.log(Info, "Configuration unchanged.")
 	}
 }

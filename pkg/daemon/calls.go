@@ -14,11 +14,12 @@ type worker struct {
 	manager *resource.Manager
 	jobs    chan cluster.Run
 	done    func(cluster.Done)
+	lines   *lines
 }
 
 // newWorker makes a worker; the engine has one call under way at a time, so one place suffices.
-func newWorker(m *resource.Manager, done func(cluster.Done)) *worker {
-	return &worker{manager: m, jobs: make(chan cluster.Run, 1), done: done}
+func newWorker(m *resource.Manager, l *lines, done func(cluster.Done)) *worker {
+	return &worker{manager: m, lines: l, jobs: make(chan cluster.Run, 1), done: done}
 }
 
 func (w *worker) run(ctx context.Context) {
@@ -31,6 +32,9 @@ func (w *worker) run(ctx context.Context) {
 		case job := <-w.jobs:
 			d := w.manager.Do(ctx, job.Call)
 			d.ID = job.ID
+			if job.Call.Verb == cluster.GiveGroup || job.Call.Verb == cluster.DropGroup {
+				w.lines.given(job.Call.Arg)
+			}
 			w.done(d)
 		case <-ctx.Done():
 			return

@@ -128,6 +128,7 @@ type service struct {
 	links    *links
 	services *Services
 	worker   *worker
+	lines    *lines
 	loop     *loop
 }
 
@@ -196,9 +197,10 @@ func (d *service) wire(gen uint64, uuid hamsg.UUID) {
 	}
 	d.loop = l
 	env := d.Files.Environment(d.Paths)
+	d.lines = newLines(filepath.Join(d.Paths.Etc, "haresources"), d.Files)
 	m := resource.New(resource.Options{
 		Node:        d.Files.Node,
-		Groups:      d.Files.groups(d.Paths),
+		Groups:      d.lines.now,
 		Log:         d.Log,
 		Agents:      d.services.Agents,
 		Script:      d.services.Script,
@@ -208,7 +210,7 @@ func (d *service) wire(gen uint64, uuid hamsg.UUID) {
 		StopFailure: map[string]resource.StopFailure{"standby": resource.GoStandby, "log": resource.OnlyLog}[d.Files.Systole.StopFailure],
 		Reboot:      d.Reboot,
 	})
-	d.worker = newWorker(m, func(done cluster.Done) { l.post(d.ctx, done) })
+	d.worker = newWorker(m, d.lines, func(done cluster.Done) { l.post(d.ctx, done) })
 	l.runCall = func(r cluster.Run) { d.worker.jobs <- r }
 
 	if s := d.Files.HA.Stonith; s != nil {
@@ -349,7 +351,7 @@ func (d *service) reread(ctx context.Context) {
 	confChanged := !fresh.stamps[0].Equal(d.Files.stamps[0])
 	keysChanged := !fresh.stamps[1].Equal(d.Files.stamps[1])
 	d.links.use(fresh.Ring, fresh.Systole.ReplayWindow)
-	in := cluster.Reread{ConfigChanged: confChanged}
+	in := cluster.Reread{ConfigChanged: confChanged, Regroup: d.lines.change(fresh.Groups, fresh.nodeNames())}
 	if keysChanged {
 		in.Ring = fresh.Ring
 		d.Files.stamps[1] = fresh.stamps[1]

@@ -192,28 +192,8 @@ func (f *Files) engine() cluster.Config {
 			c.Pings = append(c.Pings, cluster.Ping{Name: s.Name, Plugin: s.Kind})
 		}
 	}
-	for _, g := range f.Groups {
-		c.Groups = append(c.Groups, cluster.Group{Node: g.Node, Key: g.Key()})
-	}
+	c.Groups = engineGroups(f.Groups)
 	return c
-}
-
-// groups are the lines of haresources for the resource manager. The file is read anew for each
-// operation, as the scripts do; one that cannot be read, or has mistakes, leaves what was known.
-func (f *Files) groups(p Paths) func() []haresources.Group {
-	last := f.Groups
-	return func() []haresources.Group {
-		path := filepath.Join(p.Etc, "haresources")
-		text, err := os.ReadFile(path)
-		if err != nil {
-			return last
-		}
-		groups, problems := haresources.Parse(path, text, f.nodeNames())
-		if problems.Err() == nil {
-			last = groups
-		}
-		return last
-	}
 }
 
 // loadAverage is the text of the ld field.

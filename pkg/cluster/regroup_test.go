@@ -1,0 +1,89 @@
+package cluster_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/systole-ha/systole/pkg/cluster"
+)
+
+// regroup gives the engine another haresources and returns the calls that it makes, and what is said to
+// nodes, one a line.
+func (s *single) regroup(r *cluster.Regroup) string {
+	s.Helper()
+	text := s.step(cluster.Reread{Regroup: r})
+	for s.run != nil {
+		text += "\n" + s.done()
+	}
+	var lines []string
+	for line := range strings.Lines(text) {
+		line = strings.TrimPrefix(strings.TrimSpace(line), "run /usr/share/heartbeat/ResourceManager ")
+		if line != "" && !strings.HasPrefix(line, "info: Rereading haresources: ") {
+			lines = append(lines, line)
+		}
+	}
+	return strings.Join(lines, "\n")
+}
+
+// What goes is given up, and what comes is taken, where we hold the node's lines; a line that moves is
+// taken only when the other has given it up, and that one says so.
+func TestRegroup(t *testing.T) {
+	s := newSingle(t, nil)
+	s.join() // alpha has alpha's lines, bravo has bravo's
+	equal(t, s.regroup(&cluster.Regroup{
+		Groups:  []cluster.Group{{Node: "alpha", Key: "A2"}, {Node: "bravo", Key: "B2"}},
+		Leaving: []cluster.Regrouped{{Node: "alpha", Key: "A"}, {Node: "bravo", Key: "B"}},
+		Joining: []cluster.Regrouped{{Node: "alpha", Key: "A2"}, {Node: "bravo", Key: "B2"}},
+	}), "givegroup A\ndropgroup B\ntakegroup A2")
+	equal(t, s.regroup(&cluster.Regroup{
+		Groups:  []cluster.Group{{Node: "bravo", Key: "A2"}, {Node: "alpha", Key: "B2"}},
+		Leaving: []cluster.Regrouped{{Node: "alpha", Key: "A2", Other: "bravo"}, {Node: "bravo", Key: "B2", Other: "alpha"}},
+		Joining: []cluster.Regrouped{{Node: "bravo", Key: "A2", Other: "alpha"}, {Node: "alpha", Key: "B2", Other: "bravo"}},
+	}), "info: B2 is taken when bravo has given it up.\ngivegroup A2\n> t=ip-request-resp dest=bravo ipaddr=A2 weown=yes ok=OK seq=a")
+	// With bravo gone both nodes' lines are ours: a move is none.
+	s.pass(s.cfg.Deadtime * 2)
+	for s.run != nil {
+		s.done()
+	}
+	if held := s.e.Status().Held; held != cluster.All {
+		t.Fatalf("held: %v", held)
+	}
+	equal(t, s.regroup(&cluster.Regroup{
+		Groups:  []cluster.Group{{Node: "alpha", Key: "A2"}, {Node: "bravo", Key: "B2"}},
+		Leaving: []cluster.Regrouped{{Node: "bravo", Key: "A2", Other: "alpha"}, {Node: "alpha", Key: "B2", Other: "bravo"}, {Node: "bravo", Key: "B3"}},
+		Joining: []cluster.Regrouped{{Node: "alpha", Key: "A2", Other: "bravo"}, {Node: "bravo", Key: "B2", Other: "alpha"}},
+	}), "givegroup B3\ntakegroup A2\ntakegroup B2")
+}
+
+// A file that is reread with ha.cf changed, too: the lines first, and then the restart with all in hand.
+func TestRegroupBeforeRestart(t *testing.T) {
+	s := newSingle(t, nil)
+	s.join()
+	s.step(cluster.Reread{ConfigChanged: true, Regroup: &cluster.Regroup{
+		Groups: []cluster.Group{{Node: "alpha", Key: "A"}, {Node: "alpha", Key: "A2"}}, Joining: []cluster.Regrouped{{Node: "alpha", Key: "A2"}},
+	}})
+	if s.run == nil || s.run.Call.Arg != "A2" {
+		t.Fatalf("under way: %+v", s.run)
+	}
+	if text := s.pass(s.cfg.Deadtime / 2); strings.Contains(text, "stop clients") {
+		t.Errorf("the restart does not wait:\n%s", text)
+	}
+	if text := s.done(); !strings.Contains(text, "stop clients") {
+		t.Errorf("the restart does not begin:\n%s", text)
+	}
+}
+
+// In legacy mode a node has its own lines, and a dead one's.
+func TestRegroupLegacy(t *testing.T) {
+	s := newSingle(t, func(c *cluster.Config) { c.Failback = cluster.FailbackLegacy })
+	s.step(cluster.Tick{})
+	s.hear(status("active"))
+	for s.run != nil {
+		s.done()
+	}
+	equal(t, s.regroup(&cluster.Regroup{
+		Groups:  []cluster.Group{{Node: "alpha", Key: "A2"}},
+		Leaving: []cluster.Regrouped{{Node: "alpha", Key: "A"}, {Node: "bravo", Key: "B"}},
+		Joining: []cluster.Regrouped{{Node: "alpha", Key: "A2"}},
+	}), "givegroup A\ndropgroup B\ntakegroup A2")
+}

@@ -1,0 +1,102 @@
+package daemon
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/systole-ha/systole/pkg/cluster"
+	"github.com/systole-ha/systole/pkg/config/haresources"
+)
+
+func TestLines(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "haresources")
+	nodes := []string{"a", "b"}
+	parse := func(text string) []haresources.Group {
+		groups, problems := haresources.Parse(path, []byte(text), nodes)
+		if err := problems.Err(); err != nil {
+			t.Fatal(err)
+		}
+		return groups
+	}
+	show := func(groups []haresources.Group) string {
+		var lines []string
+		for _, g := range groups {
+			line := g.Node
+			for _, r := range g.Resources {
+				line += " " + r.Word
+			}
+			lines = append(lines, line)
+		}
+		return strings.Join(lines, "; ")
+	}
+	for _, c := range []struct {
+		name, old, fresh string
+		leaving, joining []cluster.Regrouped
+		known            string // while what leaves has not been given up
+	}{
+		{"the same", "a X Y\nb Z\n", "a X  Y # the same\nb Z\n", nil, nil, "a X Y; b Z"},
+		{"one more", "a X Y\n", "a X Y\nb Z\n", nil, []cluster.Regrouped{{Node: "b", Key: "Z"}}, "a X Y; b Z"},
+		{"one less", "a X Y\nb Z\n", "a X Y\n", []cluster.Regrouped{{Node: "b", Key: "Z"}}, nil, "b Z; a X Y"},
+		{"a member more", "a X Y\n", "a X V Y\n", nil, []cluster.Regrouped{{Node: "a", Key: "X"}}, "a X V Y"},
+		{"a member less", "a X V Y\n", "a X Y\n", []cluster.Regrouped{{Node: "a", Key: "V"}}, nil, "a V; a X Y"},
+		{"two lines of one", "a X Y\n", "a X\na Y\n", nil, nil, "a X; a Y"},
+		{
+			"moved", "a X Y\n", "b X Y\n",
+			[]cluster.Regrouped{{Node: "a", Key: "X", Other: "b"}},
+			[]cluster.Regrouped{{Node: "b", Key: "X", Other: "a"}},
+			"a X Y",
+		},
+		{
+			"a member moved, one gone", "a X V Y\nb Z\n", "a X\nb Z Y\n",
+			[]cluster.Regrouped{{Node: "a", Key: "V"}, {Node: "a", Key: "Y", Other: "b"}},
+			[]cluster.Regrouped{{Node: "b", Key: "Z", Other: "a"}},
+			"a V; a Y; a X",
+		},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			if err := os.WriteFile(path, []byte(c.fresh), 0o644); err != nil {
+				t.Fatal(err)
+			}
+			l := &lines{path: path, nodes: nodes, force: parse(c.old), live: parse(c.old)}
+			r := l.change(parse(c.fresh), nodes)
+			if (r == nil) != (c.name == "the same") {
+				t.Fatalf("%+v", r)
+			}
+			if r != nil {
+				if d := cmp.Diff(c.leaving, r.Leaving); d != "" {
+					t.Errorf("leaving (-want +got)\n%s", d)
+				}
+				if d := cmp.Diff(c.joining, r.Joining); d != "" {
+					t.Errorf("joining (-want +got)\n%s", d)
+				}
+			}
+			if got := show(l.now()); got != c.known {
+				t.Errorf("known: %s, want %s", got, c.known)
+			}
+			for _, g := range c.leaving {
+				l.given(g.Key)
+			}
+			if got := show(l.now()); got != show(parse(c.fresh)) {
+				t.Errorf("known at last: %s", got)
+			}
+		})
+	}
+	// What was not reread is known by both files, and a file with mistakes is none.
+	l := &lines{path: path, nodes: nodes, force: parse("a X\nb Z\n")}
+	if err := os.WriteFile(path, []byte("a X V\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if got := show(l.now()); got != "a X V; b Z" {
+		t.Error(got)
+	}
+	if err := os.WriteFile(path, []byte("nobody X\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if got := show(l.now()); got != "a X V; b Z" {
+		t.Error(got)
+	}
+}
