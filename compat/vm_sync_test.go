@@ -13,12 +13,15 @@ import (
 )
 
 // TestVMConnections moves the resources to the other director and back under a thousand open TCP
-// connections in DR mode. With LVSSyncDaemonSwap in haresources none of them ends.
+// connections in DR mode. With LVSSyncDaemonSwap in haresources none of them ends. At first the director
+// that haresources prefers starts when the other has them already: with failbacksync in systole.cf it gets
+// the resources when it knows the connections, and not before.
 func TestVMConnections(t *testing.T) {
 	if !lab.InVM(t, lab.WithSystole(t), func(s *lab.Spec) { s.Limit, s.Memory = 6*time.Minute, 2048 }) {
 		return
 	}
 	h := lab.Tutorial(t, lab.HostsOptions{Env: []string{"SYSTOLE_NO_REBOOT=1"}, Config: map[string]string{
+		"/etc/ha.d/systole.cf":  "failbacksync 300\n",
 		"/etc/ha.d/haresources": "ha-master ldirectord LVSSyncDaemonSwap::master IPaddr::172.16.60.111\n",
 		"/etc/ha.d/ldirectord.cf": "checktimeout=3\ncheckinterval=2\nquiescent=no\nvirtual=172.16.60.111:7000\n" +
 			"\treal=172.16.60.204:7000 gate\n\treal=172.16.60.205:7000 gate\n\tservice=none\n\tcheckport=80\n\tchecktype=connect\n\tscheduler=rr\n",
@@ -31,7 +34,7 @@ func TestVMConnections(t *testing.T) {
 		defer l.Close()
 		go echoAll(l)
 	}
-	for _, d := range []*lab.Director{h.Master, h.Slave} {
+	start := func(d *lab.Director) {
 		if r, err := d.Start(t.Context()); err != nil || r.Code != 0 {
 			t.Fatalf("start %s: %+v %v", d.Name(), r, err)
 		}
@@ -49,7 +52,15 @@ func TestVMConnections(t *testing.T) {
 				strings.HasPrefix(daemon(d), "master sync daemon") && strings.HasPrefix(daemon(other), "backup sync daemon")
 		}
 	}
-	waitFor(t, time.Minute, "ha-master owns, ha-slave is the backup", owns(h.Master, h.Slave))
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("ha-master:\n%s\nha-slave:\n%s", h.Master.Log(), h.Slave.Log())
+		}
+	})
+	start(h.Slave)
+	waitFor(t, time.Minute, "ha-slave owns", func() bool {
+		return h.Slave.HoldsVIP() && strings.Count(table(t.Context(), h.Slave), ":7000") == 3 && strings.HasPrefix(daemon(h.Slave), "master sync daemon")
+	})
 
 	const many = 1000
 	conns := make([]net.Conn, many)
@@ -62,13 +73,30 @@ func TestVMConnections(t *testing.T) {
 		conns[i] = c
 	}
 	said(t, conns, "at first")
-	synced := func(d *lab.Director) func() bool {
-		return func() bool {
-			r, err := d.Exec(t.Context(), "ipvsadm", "-Lnc")
-			return err == nil && strings.Count(r.Stdout, "ESTABLISHED") >= many
+	start(h.Master)
+	const waits = "Auto failback waits at most 5m0s for the other node's connection table."
+	waitFor(t, time.Minute, "ha-slave waits", func() bool { return strings.Contains(h.Slave.Log(), waits) })
+	threshold := func() string {
+		r, err := h.Slave.Exec(t.Context(), "sysctl", "-n", "net.ipv4.vs.sync_threshold")
+		if err != nil {
+			t.Fatal(err)
 		}
+		return strings.Join(strings.Fields(r.Stdout), " ")
 	}
-	waitFor(t, 30*time.Second, "ha-slave knows all connections", synced(h.Slave))
+	waitFor(t, time.Minute, "ha-master is the backup, ha-slave hurries", func() bool {
+		return strings.HasPrefix(daemon(h.Master), "backup sync daemon") && threshold() == "0 1"
+	})
+	said(t, conns[:many/2], "while ha-slave waits")
+	waitFor(t, time.Minute, "ha-slave says how far ha-master is", func() bool { return strings.Contains(h.Slave.Log(), " of 200 connections") })
+	if h.Master.HoldsVIP() {
+		t.Fatal("ha-master has the resources, and knows half of the connections")
+	}
+	said(t, conns[many/2:], "while ha-slave waits")
+	waitFor(t, time.Minute, "ha-master owns, ha-slave is the backup", owns(h.Master, h.Slave))
+	said(t, conns, "after the fail-back")
+	if got := threshold(); got != "3 50" {
+		t.Errorf("sync_threshold stays %q", got)
+	}
 
 	for _, move := range []struct {
 		from, to *lab.Director

@@ -182,6 +182,9 @@ func (p *ipfailRun) Stable() bool {
 	return held != "transition"
 }
 
+// AwaitsSync is ipfail.View. The API of heartbeat cannot be asked that.
+func (p *ipfailRun) AwaitsSync() bool { return false }
+
 // note keeps an error that is the end; a refusal is not.
 func (p *ipfailRun) note(err error) {
 	var refused *api.RefusedError

@@ -54,6 +54,7 @@ func services(env Env, files *daemon.Files) func(*halog.Log) *daemon.Services {
 		}
 
 		sync := syncdaemon.New(syncdaemon.Options{OpenTable: table.open, Iface: files.FirstInterface()})
+		s.Connections = sync
 		s.Run = append(s.Run, func(ctx context.Context) {
 			for _, args := range files.Arguments(syncdaemon.Name) {
 				if err := sync.StandBy(ctx, args); err != nil {

@@ -166,6 +166,10 @@ type CommUp struct{}
 // [ClientsStopped], at once if there are none.
 type StopClients struct{}
 
+// AwaitSync asks for [Synced] as soon as the other node's connection table is in sync with ours; with
+// On false nobody waits for that any more.
+type AwaitSync struct{ On bool }
+
 // SaveDeleted asks that the list of deleted nodes (delhostcache) be written.
 type SaveDeleted struct {
 	Nodes []string
@@ -194,5 +198,6 @@ func (LinkChanged) isAction() {}
 func (Deliver) isAction()     {}
 func (CommUp) isAction()      {}
 func (StopClients) isAction() {}
+func (AwaitSync) isAction()   {}
 func (SaveDeleted) isAction() {}
 func (Exit) isAction()        {}

@@ -59,6 +59,9 @@ type Config struct {
 
 	// Failback is auto_failback.
 	Failback Failback
+	// FailbackSync is how long an automatic failback may wait until the returned node knows the
+	// connections of this one: see [AwaitSync]. 0 is no wait.
+	FailbackSync time.Duration
 	// Groups are the lines of haresources in order.
 	Groups []Group
 	// Unmanaged turns the resource layer off (heartbeat -M).

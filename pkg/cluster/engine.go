@@ -117,8 +117,11 @@ func New(cfg Config, now time.Time) *Engine {
 		e.addNode(cfg.Node)
 	}
 	e.rsc = takeover.New(takeover.Config{
-		Node:      cfg.Node,
-		Failback:  cfg.Failback,
+		Node:     cfg.Node,
+		Failback: cfg.Failback,
+
+		FailbackSync: cfg.FailbackSync,
+
 		Unmanaged: cfg.Unmanaged,
 		Many:      len(cfg.Nodes) > 2,
 		Restarted: cfg.Restarted,
@@ -177,6 +180,8 @@ func (e *Engine) Step(now time.Time, in Input) []Action {
 		e.done(in)
 	case StonithDone:
 		e.stonithDone(in)
+	case Synced:
+		e.rsc.Synced()
 	case ClientsStopped:
 		e.clientsStopped()
 	case Shutdown:

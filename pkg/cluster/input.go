@@ -66,6 +66,9 @@ const (
 	StonithFailed
 )
 
+// Synced answers [AwaitSync]: the other node knows our connections, or there is no sense in waiting.
+type Synced struct{}
+
 // ClientsStopped answers [StopClients]: no managed client is left.
 type ClientsStopped struct{}
 
@@ -92,6 +95,7 @@ func (Sighted) isInput()        {}
 func (Said) isInput()           {}
 func (Done) isInput()           {}
 func (StonithDone) isInput()    {}
+func (Synced) isInput()         {}
 func (ClientsStopped) isInput() {}
 func (Shutdown) isInput()       {}
 func (Reread) isInput()         {}

@@ -300,6 +300,8 @@ func (e *Engine) handleResource(n *node, m *hamsg.Msg) {
 		}
 	case hamsg.TClientStatus, hamsg.TQueryClient, hamsg.TRespondClient:
 		// For API clients.
+	case hamsg.TConnections:
+		// For the daemon, which finds it in Deliver.
 	default:
 		if e.commUp {
 			e.notify(m)

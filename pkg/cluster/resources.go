@@ -22,6 +22,7 @@ func (h *host) Fail(text string)    { h.e().log(Error, text) }
 func (h *host) Debug(text string)   { h.e().log(Debug, text) }
 func (h *host) Send(m *hamsg.Msg)   { h.e().send(m) }
 func (h *host) Jobs() int           { return len(h.jobs) }
+func (h *host) AwaitSync(on bool)   { h.e().emit(AwaitSync{On: on}) }
 func (h *host) Restart()            { h.e().shutdown(true) }
 func (h *host) ShutDone()           { h.e().shutDone() }
 func (h *host) NotifyDead(n string) { h.e().notifyDead(n) }

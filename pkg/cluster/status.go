@@ -20,6 +20,8 @@ type Status struct {
 	// Stable says that no resource movement is under way here or there. While it is false
 	// `cl_status rscstatus` says "transition".
 	Stable bool
+	// AwaitsSync says that an automatic failback waits for the peer's connection table.
+	AwaitsSync bool
 	// Phase is the resource layer's state: INIT, STARTING, BOTHSTARTING, RSCRCVD, STABLE, SHUTDOWN.
 	Phase string
 	// Standby is the standby protocol's state: "not", "me", "other", "done".
@@ -100,6 +102,7 @@ func (e *Engine) Status() Status {
 		Held:         e.rsc.Held(),
 		PeerHeld:     e.rsc.PeerHeld(),
 		Stable:       e.rsc.Stable(),
+		AwaitsSync:   e.rsc.AwaitsSync(),
 		Phase:        e.rsc.State().String(),
 		Standby:      e.rsc.Standby().String(),
 		ShuttingDown: e.end.begun(),

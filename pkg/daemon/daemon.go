@@ -58,6 +58,8 @@ type Services struct {
 	// Guard watches over what was started until its context ends; handOver asks the peer to take
 	// everything. Nil: nothing is watched.
 	Guard func(ctx context.Context, handOver func(why string))
+	// Connections is what is known of IPVS's connections; nil: nothing.
+	Connections Connections
 }
 
 // Outcome is how a run ended.
@@ -217,6 +219,8 @@ func (d *service) wire(gen uint64, uuid hamsg.UUID) {
 		l.device = &device{conf: s, command: "stonith", ctx: d.ctx, done: func(done cluster.StonithDone) { l.post(d.ctx, done) }}
 	}
 
+	l.sync = newFailbackSync(d.ctx, d.services.Connections, d.Files.Node, d.core, func(in cluster.Input) { l.post(d.ctx, in) })
+
 	cfg := d.Files.engine()
 	cfg.UUID, cfg.Generation, cfg.Run, cfg.Seed = uuid, gen, d.number, uint64(time.Now().UnixNano())
 	cfg.Unmanaged = d.Unmanaged
@@ -292,6 +296,7 @@ func (d *service) run() cluster.Exit {
 	if d.loop.device != nil {
 		d.loop.device.wait()
 	}
+	d.loop.sync.wait()
 	d.loop.clients.wg.Wait()
 	if d.loop.exit == nil {
 		return cluster.Exit{}

@@ -168,6 +168,7 @@ func (f *Files) engine() cluster.Config {
 		QuietBadPackets: !f.HA.LogBadPack,
 		PID:             os.Getpid(),
 		Load:            loadAverage,
+		FailbackSync:    f.Systole.FailbackSync,
 	}
 	if f.HA.Stonith != nil {
 		c.Stonith = f.HA.Stonith.Type

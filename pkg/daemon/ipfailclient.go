@@ -122,6 +122,9 @@ func (v view) PingNodes() []string {
 // Stable is ipfail.View.
 func (v view) Stable() bool { return v.status.Stable }
 
+// AwaitsSync is ipfail.View.
+func (v view) AwaitsSync() bool { return v.status.AwaitsSync }
+
 // act logs and says.
 func (c *ipfailClient) act(actions []ipfail.Action) {
 	for _, a := range actions {

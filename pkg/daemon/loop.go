@@ -9,6 +9,7 @@ import (
 	"github.com/systole-ha/systole/pkg/api/broker"
 	"github.com/systole-ha/systole/pkg/cluster"
 	"github.com/systole-ha/systole/pkg/halog"
+	"github.com/systole-ha/systole/pkg/hamsg"
 )
 
 // queueLen bounds the inputs that wait for the loop. Whoever has one more waits for room; packets wait
@@ -27,6 +28,7 @@ type loop struct {
 	clients *clients
 	api     *clientAPI
 	deleted *deletedFile
+	sync    *failbackSync
 	pulse   *pulse
 	exit    *cluster.Exit
 	busy    bool // the engine is at work, or what it wants is being carried out
@@ -150,6 +152,9 @@ func (l *loop) act(a cluster.Action) {
 	case cluster.Deliver:
 		l.clients.deliver(time.Now(), a)
 		l.api.step(broker.Delivered(a))
+		if a.Kind == cluster.Kept && a.Msg.Type() == hamsg.TConnections && l.sync.heard(a.Msg) {
+			l.pending = append(l.pending, cluster.Synced{})
+		}
 	case cluster.CommUp:
 		l.api.open()
 		l.clients.start(time.Now())
@@ -159,6 +164,8 @@ func (l *loop) act(a cluster.Action) {
 		l.exit = &a
 	case cluster.SaveDeleted:
 		l.deleted.save(a.Nodes)
+	case cluster.AwaitSync:
+		l.sync.await(a.On)
 	case cluster.NodeChanged, cluster.LinkChanged:
 		// Status() has them.
 	default:

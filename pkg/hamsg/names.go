@@ -66,6 +66,10 @@ const (
 	FPacket = "pkt"  // number of the packet in that run, from 1, hex
 	FEcho   = "echo" // "NODE=RUN " for each node, the run that was heard of last
 
+	// Fields of systole's own TConnections.
+	FConns = "conns" // of a question: connections by their hashes, hex
+	FKnown = "known" // of the answer: how many of them are known, "198/200"
+
 	FCompressedPayload    = "_compressed_payload"    // binary: the message, packed whole
 	FCompressionAlgorithm = "_compression_algorithm" // zlib or bz2
 )
@@ -95,6 +99,7 @@ const (
 	TDelNode        = "delnode"         // T_DELNODE
 	TSetWeight      = "setweight"       // T_SETWEIGHT
 	TSetSite        = "setsite"         // T_SETSITE
+	TConnections    = "connections"     // systole's own, which originals ignore: does a node that has returned know our connections?
 	TIfStatus       = "ifstat"          // T_IFSTATUS: to local clients only
 	TAPIRequest     = "hbapi-req"       // T_APIREQ: local only
 	TAPIResponse    = "hbapi-resp"      // T_APIRESP: local only

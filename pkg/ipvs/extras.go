@@ -66,3 +66,9 @@ type SyncTable interface {
 	// StopSync ends one; ErrNoDaemon if none runs.
 	StopSync(ctx context.Context, d SyncDaemon) error
 }
+
+// SyncHurrier is a SyncTable whose master daemon can be made to tell of a connection with each of its
+// packets (sysctl net.ipv4.vs.sync_threshold), until calm is called.
+type SyncHurrier interface {
+	HurrySync(ctx context.Context) (calm func() error, err error)
+}

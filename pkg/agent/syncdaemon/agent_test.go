@@ -17,6 +17,7 @@ import (
 type threads struct {
 	*model.Table
 	run   []ipvs.SyncDaemon
+	conns []ipvs.Conn
 	calls []string
 	fail  error
 }
@@ -103,5 +104,57 @@ func TestRefusals(t *testing.T) {
 		if r.Code != c.code || (err != nil) != (c.code != 0) || strings.Join(log.lines, "|") != c.line {
 			t.Errorf("%q: code %d, %v, %q; want code %d, %q", c.args, r.Code, err, log.lines, c.code, c.line)
 		}
+	}
+}
+
+// HurrySync is the kernel's.
+func (t *threads) HurrySync(context.Context) (func() error, error) {
+	t.calls = append(t.calls, "hurry")
+	return func() error { t.calls = append(t.calls, "calm"); return nil }, nil
+}
+
+func (t *threads) Connections(context.Context) ([]ipvs.Conn, error) { return t.conns, nil }
+
+// TestConnections: what one director samples another knows, if it has the same connections.
+func TestConnections(t *testing.T) {
+	const text = `Pro FromIP   FPrt ToIP     TPrt DestIP   DPrt State       Expires PEName PEData
+TCP AC103C01 C350 AC103C6F 1B58 AC103CCC 1B58 ESTABLISHED     895
+TCP AC103C01 C351 AC103C6F 1B58 AC103CCD 1B58 ESTABLISHED     895
+TCP AC103C01 C352 AC103C6F 1B58 AC103CCC 1B58 FIN_WAIT        115
+TCP AC103C01 0000 AC103C6F 1B58 AC103CCC 1B58 NONE            115
+`
+	one, other := &threads{Table: model.New(), conns: ipvs.ParseConns([]byte(text))}, &threads{Table: model.New()}
+	agent := func(table *threads) *Agent {
+		return New(Options{OpenTable: func() (ipvs.Table, error) { return table, nil }})
+	}
+	if _, err := agent(one).Hurry(t.Context()); err == nil || !strings.Contains(err.Error(), "no master sync daemon") {
+		t.Errorf("without a daemon: %v", err)
+	}
+	one.run = []ipvs.SyncDaemon{{Role: ipvs.SyncMaster}}
+	calm, err := agent(one).Hurry(t.Context())
+	if err != nil || calm() != nil || strings.Join(one.calls, " ") != "hurry calm" {
+		t.Errorf("%v, calls %q", err, one.calls)
+	}
+	for n, want := range []int{0, 1, 2, 2} {
+		sample, err := agent(one).Sample(t.Context(), n)
+		if err != nil || len(sample) != want {
+			t.Errorf("sample of %d: %x %v", n, sample, err)
+		}
+		for have, known := range map[int]int{0: 0, len(one.conns): want} {
+			other.conns = one.conns[:have]
+			if got, err := agent(other).Known(t.Context(), sample); err != nil || got != known {
+				t.Errorf("of %d connections %d are known, of %d: %v", want, got, known, err)
+			}
+		}
+	}
+	elsewhere := slices.Clone(one.conns)
+	for i := range elsewhere {
+		elsewhere[i].Dest = one.conns[1-i%2].Dest
+	}
+	other.conns = elsewhere
+	if sample, _ := agent(one).Sample(t.Context(), 2); len(sample) != 2 {
+		t.Error(sample)
+	} else if got, err := agent(other).Known(t.Context(), sample); err != nil || got != 0 {
+		t.Errorf("%d connections to other servers are known: %v", got, err)
 	}
 }

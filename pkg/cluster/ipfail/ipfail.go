@@ -16,6 +16,7 @@ import (
 type View interface {
 	PingNodes() []string // ping nodes with status "ping", in the order of a node walk
 	Stable() bool        // resources are not in transition
+	AwaitsSync() bool    // the daemon's own failback waits for the partner's connection table
 }
 
 // Config is fixed at sign-on.
@@ -267,7 +268,7 @@ func (m *Machine) compare(now time.Time, theirs int, v View) {
 		switch {
 		case !m.timer.IsZero():
 			m.abort()
-		case m.cfg.AutoFailback && v.Stable():
+		case m.cfg.AutoFailback && v.Stable() && !v.AwaitsSync():
 			m.infof("Giving up foreign resources (auto_failback).")
 			m.delay(now, "foreign")
 		}

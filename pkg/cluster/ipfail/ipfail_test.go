@@ -15,10 +15,12 @@ import (
 type seen struct {
 	pings  []string
 	stable bool
+	awaits bool
 }
 
 func (s seen) PingNodes() []string { return s.pings }
 func (s seen) Stable() bool        { return s.stable }
+func (s seen) AwaitsSync() bool    { return s.awaits }
 
 // story runs inputs through a machine and returns its actions as lines, debug lines left out.
 func story(m *Machine, now time.Time, v View, ins ...Input) []string {
@@ -89,7 +91,7 @@ func TestFewerPingNodesGiveUp(t *testing.T) {
 func TestBalancedGivesForeignBack(t *testing.T) {
 	m, _ := Start(cfg)
 	t0 := time.Unix(1000, 0)
-	one := seen{[]string{"group1"}, true}
+	one := seen{pings: []string{"group1"}, stable: true}
 	got := story(m, t0, one, PingCount{"hbb", 1}, AbortGiveup{}, AbortGiveup{}, PingCount{"other", 0})
 	want := []string{
 		"Ping node count is balanced.",
@@ -100,6 +102,12 @@ func TestBalancedGivesForeignBack(t *testing.T) {
 		"No giveup timer to abort.",
 	}
 	if d := cmp.Diff(want, got); d != "" {
+		t.Error(d)
+	}
+	// The daemon itself is about to give it back, but not yet.
+	one.awaits = true
+	m, _ = Start(cfg)
+	if d := cmp.Diff(want[:2], story(m, t0, one, PingCount{"hbb", 1})); d != "" {
 		t.Error(d)
 	}
 }

@@ -54,6 +54,9 @@ func (m *Machine) Heard() {
 // watch keeps an eye on a protocol that does not get on: the original waits for ever when a
 // message is lost for good. "starting" makes any peer say again what it holds.
 func (m *Machine) watch() {
+	if !m.held.Has(Foreign) || !m.needFailback {
+		m.endSync() // somebody else has moved the resources
+	}
 	waits := !m.peerStable || m.state == Starting || m.state == BothStarting
 	if !m.Nice() || m.closing || m.state == Init || !waits || m.standby != NotStandby || m.host.Jobs() > 0 {
 		m.resyncAt = time.Time{}

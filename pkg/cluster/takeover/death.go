@@ -24,6 +24,7 @@ func (m *Machine) Dead(d Death) {
 	}
 	defer m.watch()
 	m.peerLeaves = false
+	m.peerIsNew()
 	if m.standby != NotStandby {
 		m.cancelStandby()
 		if !m.peerStable && m.held == All {

@@ -46,6 +46,8 @@ type Host interface {
 	NotifyDead(node string)
 	// Jobs is how many jobs are under way; waiting notifications do not count.
 	Jobs() int
+	// AwaitSync begins, or ends, the wait until the peer knows our connections: see [Machine.Synced].
+	AwaitSync(on bool)
 	// GivingUp says that the release of everything begins: the line with the daemon's pid.
 	GivingUp()
 	// Restart asks for a shutdown with restart, because of a conflict that the peer does not end.

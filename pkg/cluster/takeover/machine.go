@@ -80,6 +80,8 @@ type Config struct {
 	Node string
 	// Failback is auto_failback.
 	Failback Failback
+	// FailbackSync is how long an automatic failback may wait for [Machine.Synced].
+	FailbackSync time.Duration
 	// Unmanaged turns the machine off.
 	Unmanaged bool
 	// Many says that there are more than two normal nodes. What the protocol knows of "the other
@@ -113,6 +115,8 @@ type Machine struct {
 
 	needFailback bool // the peer's groups were taken over since it was last up
 	failbackAt   time.Time
+	syncUntil    time.Time // end of the failback's wait for the peer's connection table; zero: none
+	synced       bool      // the table is in sync
 
 	localDone, foreignDone, announced bool
 	localTakeoverAt                   time.Time

@@ -43,9 +43,10 @@ func (r *recorder) Reset(node string, done func()) bool {
 	}
 	return r.device
 }
-func (r *recorder) Resetting() bool { return r.reset != nil }
-func (r *recorder) Restart()        { r.add("* restart") }
-func (r *recorder) ShutDone()       { r.add("* shut done") }
+func (r *recorder) Resetting() bool   { return r.reset != nil }
+func (r *recorder) AwaitSync(on bool) { r.add("* await sync %v", on) }
+func (r *recorder) Restart()          { r.add("* restart") }
+func (r *recorder) ShutDone()         { r.add("* shut done") }
 func (r *recorder) Move(mv Move) {
 	r.jobs++
 	r.moves = append(r.moves, mv)
@@ -410,6 +411,71 @@ func TestAutoFailback(t *testing.T) {
 	r.hear("peer", resource(None, "1"))
 	if got := r.take(); got != "remote resource transition completed.\n> resource all 1" {
 		t.Errorf("off: says\n%s", got)
+	}
+}
+
+// TestFailbackSync: an automatic failback waits for the peer's connection table, for so long.
+func TestFailbackSync(t *testing.T) {
+	back := func() *recorder {
+		r := newRecorder(On)
+		r.m.cfg.FailbackSync = time.Minute
+		r.m.CommUp(true, false)
+		r.hear("peer", resource(Local, "1"))
+		r.jobsEnd()
+		r.pass(strayDelay)
+		r.jobsEnd()
+		r.m.Dead(Death{Node: "peer", Heard: true})
+		r.jobsEnd()
+		r.hear("us", machDown())
+		r.hear("peer", hamsg.New("starting"))
+		r.hear("peer", resource(None, "1"))
+		return r
+	}
+	const waits = "Auto failback waits at most 1m0s for the other node's connection table.\n* await sync true"
+	const gives = "* await sync false\n> ask_resources foreign me\nus wants to go standby [foreign]"
+	died := func(r *recorder) {
+		r.m.Dead(Death{Node: "peer", Heard: true})
+		r.jobsEnd()
+	}
+	for _, tt := range []struct {
+		name string
+		do   func(*recorder)
+		want string // is part of what it says
+	}{
+		{"no answer", func(r *recorder) { r.pass(59 * time.Second) }, ""},
+		{"in sync", func(r *recorder) { r.m.Synced(); r.m.Synced() }, gives},
+		{"never in sync", func(r *recorder) { r.pass(time.Minute) }, "WARN The other node's connection table is not in sync after 1m0s: auto failback all the same.\n" + gives},
+		{"dies", func(r *recorder) { died(r); r.m.Synced(); r.pass(time.Hour) }, "* await sync false\nDead node peer gave up resources.\n> stonith unneeded"},
+		{"restarts", func(r *recorder) {
+			r.pass(50 * time.Second)
+			r.hear("peer", hamsg.New("starting"))
+			r.hear("peer", resource(None, "1"))
+			r.pass(50 * time.Second)
+		}, "* await sync false\n> resource all 1\nremote resource transition completed.\n> resource all 1\n" + waits},
+		{"leaves", func(r *recorder) { r.hear("peer", hamsg.New("shutdone")); r.pass(time.Hour) }, "* await sync false\nReceived shutdown notice from 'peer'.\nResources being acquired from peer.\n* notify dead peer\n* request ours"},
+		{"a shutdown", func(r *recorder) { r.m.Close(); r.pass(time.Hour) }, "* await sync false\n> resource none 0 shutdown\nHeartbeat shutdown in progress.\n* give up all"},
+		{"a busy moment", func(r *recorder) {
+			r.hear("peer", resource(None, "0"))
+			r.m.Synced()
+			r.hear("peer", resource(None, "1"))
+		}, "debug Auto failback delayed.\nremote resource transition completed.\n> resource all 1\n" + gives},
+		{"a standby by hand", func(r *recorder) {
+			r.m.ask(ask(Foreign, "me"), "us")
+			r.hear("peer", ask(Foreign, "other"))
+			r.jobsEnd()
+			r.hear("us", ask(Foreign, "done"))
+			r.hear("peer", ask(Foreign, "done"))
+			r.pass(time.Hour)
+		}, "* await sync false"},
+	} {
+		r := back()
+		if got := r.take(); !strings.HasSuffix(got, waits) {
+			t.Errorf("before: says\n%s", got)
+		}
+		tt.do(r)
+		if got := r.take(); tt.want == "" && got != "" || !strings.Contains(got, tt.want) || strings.Count(got, "sync false") != strings.Count(tt.want, "sync false") {
+			t.Errorf("%s: says\n%s", tt.name, got)
+		}
 	}
 }
 

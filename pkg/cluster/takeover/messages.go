@@ -74,6 +74,7 @@ func (m *Machine) peerStarting() (next State, ok bool) {
 		return next, false
 	}
 	m.peerStable, m.peerLeaves = false, false
+	m.peerIsNew()
 	m.forgotten = m.standby != NotStandby
 	if m.takingOver {
 		m.host.Warn("T_STARTING received during takeover.")
@@ -189,6 +190,7 @@ func (m *Machine) shutDoneHold(us bool) State {
 	}
 	m.peerStable, m.peerLeaves = true, false
 	m.peer = None
+	m.peerIsNew()
 	if m.held != All && !m.closing {
 		set := All
 		if m.held != None {

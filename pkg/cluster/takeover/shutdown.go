@@ -50,6 +50,7 @@ func (m *Machine) release() {
 	m.conflictAt, m.failbackAt, m.silentEnd = time.Time{}, time.Time{}, time.Time{}
 	m.strayAt, m.orphanAt, m.othersAt = time.Time{}, time.Time{}, time.Time{}
 	m.takingOver = false
+	m.endSync()
 	m.moving |= m.held
 	m.held = None
 	m.state = Shutdown

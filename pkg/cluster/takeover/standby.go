@@ -255,22 +255,3 @@ func (m *Machine) move(take bool, set Hold) {
 func askMessage(set Hold, word string) *hamsg.Msg {
 	return hamsg.New(hamsg.TAskResources).Add(hamsg.FResources, set.String()).Add(hamsg.FComment, word)
 }
-
-// failback asks the peer to take its groups back, if they were taken over while it was away
-// (PerformAutoFailback).
-func (m *Machine) failback() {
-	m.failbackAt = time.Time{}
-	if m.closing || !m.held.Has(Foreign) || !m.needFailback || m.cfg.Failback != On {
-		m.needFailback = false
-		m.closeIfDue()
-		return
-	}
-	if m.standby != NotStandby || !m.peerStable || m.state != Stable || m.takingOver {
-		m.host.Debug("Auto failback delayed.")
-		m.failbackAt = m.host.Now().Add(failbackRetry)
-		return
-	}
-	m.standbySet = Foreign
-	m.host.Send(askMessage(Foreign, "me"))
-	m.needFailback = false
-}

@@ -3,6 +3,7 @@
 package systolecf
 
 import (
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -31,6 +32,9 @@ type Config struct {
 	// ReplayWindow is how far the clocks of two nodes may be apart before they hear each other, with
 	// hmac-sha256: 1 s to 1 h, 1 min by default.
 	ReplayWindow time.Duration
+	// FailbackSync is how long an automatic failback may wait until the node that has returned knows the
+	// connections of the one that gives: 0 (the default, no wait) to 1 h.
+	FailbackSync time.Duration
 	// Services is what is said of ldirectord's services, in file order.
 	Services []Service
 }
@@ -41,15 +45,22 @@ var values = map[string][]string{
 	"ipvs":        {"kernel", "userspace"},
 	"addresslost": {"repair", "standby", "log"},
 	"peers":       {"any", "systole"},
-	// Not a word from a list.
-	"replaywindow": nil,
 }
 
-const wantWindow = "a number of seconds from 1 to 3600"
+// seconds are the directives that are numbers of seconds, with the least; the most is 3600.
+var seconds = map[string]int{"replaywindow": 1, "failbacksync": 0}
+
+// names are the directives but service, sorted.
+func names() []string {
+	list := slices.AppendSeq(slices.Collect(maps.Keys(values)), maps.Keys(seconds))
+	slices.Sort(list)
+	return list
+}
 
 // Parse reads the file; an empty text gives the defaults.
 func Parse(file string, text []byte) (Config, diag.List) {
 	c := Config{LogDialect: "centos6", StopFailure: "reboot", IPVS: "kernel", AddressLost: "repair", Peers: "any", ReplayWindow: time.Minute}
+	times := map[string]*time.Duration{"replaywindow": &c.ReplayWindow, "failbacksync": &c.FailbackSync}
 	fields := map[string]*string{"logdialect": &c.LogDialect, "stopfailure": &c.StopFailure, "ipvs": &c.IPVS, "addresslost": &c.AddressLost, "peers": &c.Peers}
 	var problems diag.List
 	for n, line := range strings.Split(string(text), "\n") {
@@ -62,23 +73,24 @@ func Parse(file string, text []byte) (Config, diag.List) {
 		name := words[0].text
 		allowed, known := values[name]
 		want := strings.Join(allowed, " or ")
-		if name == "replaywindow" {
-			want = wantWindow
+		least, timed := seconds[name]
+		if timed {
+			known, want = true, fmt.Sprintf("a number of seconds from %d to 3600", least)
 		}
 		switch {
 		case name == "service":
 			c.service(at, words, &problems)
 		case !known:
-			problems.Errorf(at(words[0].col), "", strings.Join(slices.Sorted(maps.Keys(values)), ", ")+" or service", "%q is not a directive", name)
+			problems.Errorf(at(words[0].col), "", strings.Join(names(), ", ")+" or service", "%q is not a directive", name)
 		case len(words) != 2:
 			problems.Errorf(at(words[0].col), name, want, "%d values", len(words)-1)
-		case name == "replaywindow":
-			seconds := 0
-			if !number(words[1].text, 1, 3600, &seconds) {
+		case timed:
+			n := 0
+			if !number(words[1].text, least, 3600, &n) {
 				problems.Errorf(at(words[1].col), name, want, "bad value %q", words[1].text)
 				continue
 			}
-			c.ReplayWindow = time.Duration(seconds) * time.Second
+			*times[name] = time.Duration(n) * time.Second
 		case !slices.Contains(allowed, words[1].text):
 			problems.Errorf(at(words[1].col), name, want, "bad value %q", words[1].text)
 		default:

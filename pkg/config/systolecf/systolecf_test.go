@@ -16,17 +16,18 @@ func TestParse(t *testing.T) {
 	}) {
 		t.Errorf("%+v %v", c, problems)
 	}
-	c, problems = Parse("systole.cf", []byte("peers systole\nreplaywindow 5\n"))
-	if len(problems) != 0 || c.Peers != "systole" || c.ReplayWindow != 5*time.Second {
+	c, problems = Parse("systole.cf", []byte("peers systole\nreplaywindow 5\nfailbacksync 60\n"))
+	if len(problems) != 0 || c.Peers != "systole" || c.ReplayWindow != 5*time.Second || c.FailbackSync != time.Minute {
 		t.Errorf("%+v %v", c, problems)
 	}
-	_, problems = Parse("systole.cf", []byte("ipvs magic\nfoo\nlogdialect\npeers heartbeat\nreplaywindow 0\nreplaywindow\n"))
+	_, problems = Parse("systole.cf", []byte("ipvs magic\nfoo\nlogdialect\npeers heartbeat\nreplaywindow 0\nreplaywindow\nfailbacksync 2m\n"))
 	want := `systole.cf:1:6: ipvs: bad value "magic" (want kernel or userspace)
-systole.cf:2:1: "foo" is not a directive (want addresslost, ipvs, logdialect, peers, replaywindow, stopfailure or service)
+systole.cf:2:1: "foo" is not a directive (want addresslost, failbacksync, ipvs, logdialect, peers, replaywindow, stopfailure or service)
 systole.cf:3:1: logdialect: 0 values (want centos6 or debian12)
 systole.cf:4:7: peers: bad value "heartbeat" (want any or systole)
 systole.cf:5:14: replaywindow: bad value "0" (want a number of seconds from 1 to 3600)
-systole.cf:6:1: replaywindow: 0 values (want a number of seconds from 1 to 3600)`
+systole.cf:6:1: replaywindow: 0 values (want a number of seconds from 1 to 3600)
+systole.cf:7:14: failbacksync: bad value "2m" (want a number of seconds from 0 to 3600)`
 	if got := problems.Err().Error(); got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}

@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"os"
 	"slices"
+	"strings"
 	"syscall"
 
 	"github.com/mdlayher/netlink"
@@ -115,4 +117,37 @@ func daemonAttribute(d ipvs.SyncDaemon) attribute {
 			return nil
 		})
 	}
+}
+
+// syncThreshold is "THRESHOLD PERIOD": the master daemon tells of a connection with its packet number
+// THRESHOLD, and again with every PERIODth (Documentation/networking/ipvs-sysctl.rst).
+const syncThreshold = "/proc/sys/net/ipv4/vs/sync_threshold"
+
+// everyPacket is the threshold with which each packet is one.
+const everyPacket = "0 1"
+
+// HurrySync has the master daemon of the calling thread's network namespace, which has to be the
+// table's, tell of a connection with each of its packets. calm puts back what was, unless somebody
+// else has changed it meanwhile.
+func (t *Table) HurrySync(ctx context.Context) (calm func() error, err error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	before, err := os.ReadFile(syncThreshold)
+	if err == nil {
+		err = os.WriteFile(syncThreshold, []byte(everyPacket), 0)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("hurry sync daemon: %w", err)
+	}
+	return func() error {
+		now, err := os.ReadFile(syncThreshold)
+		if err == nil && strings.Join(strings.Fields(string(now)), " ") == everyPacket {
+			err = os.WriteFile(syncThreshold, before, 0)
+		}
+		if err != nil {
+			return fmt.Errorf("calm sync daemon: %w", err)
+		}
+		return nil
+	}, nil
 }
