@@ -175,7 +175,7 @@ func (s *story) daemon(l haLine, text string) {
 		// the other's word no longer: the record has both, on one node each.
 		s.first++
 		s.put("first transitions", moved.ReplaceAllString(text, ": (local or remote) resource transition completed."))
-	case strings.HasSuffix(text, ": Other node completed standby takeover of foreign resources."):
+	case strings.Contains(text, ": Other node completed standby takeover of "):
 		// The original sends this and what "remote resource transition completed." comes of
 		// in the wrong order, so that its peer sees them in either.
 		s.put("standby", text)
