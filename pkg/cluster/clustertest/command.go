@@ -17,6 +17,7 @@ func Set(c *cluster.Config, name, value string) error {
 	durations := map[string]*time.Duration{
 		"keepalive": &c.Keepalive, "deadtime": &c.Deadtime, "warntime": &c.Warntime,
 		"initdead": &c.Initdead, "deadping": &c.Deadping, "rexmit": &c.MaxRexmitDelay,
+		"failbacksync": &c.FailbackSync,
 	}
 	if p := durations[name]; p != nil {
 		var err error

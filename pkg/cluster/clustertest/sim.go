@@ -111,6 +111,9 @@ type Daemon interface {
 // maxHeld is how much waits for a frozen daemon: what a socket's buffer holds. What comes later is lost.
 const maxHeld = 400
 
+// syncTime is what a node that has returned takes to know the connections of the other.
+const syncTime = 3 * time.Second
+
 // Machine is one computer: what survives the end of its daemon.
 type Machine struct {
 	// Name is the node's name.
@@ -316,6 +319,10 @@ func (m *Machine) act(a cluster.Action) {
 		m.call(a)
 	case cluster.Stonith:
 		m.shoot(a)
+	case cluster.AwaitSync:
+		if a.On {
+			m.later(syncTime, func() { m.Step(cluster.Synced{}) })
+		}
 	case cluster.StopClients:
 		m.later(m.ClientStop, func() { m.Step(cluster.ClientsStopped{}) })
 	case cluster.Exit:
