@@ -3,6 +3,7 @@ package compat
 import (
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -14,42 +15,11 @@ import (
 // from its address, and then given back. It prints the longest time without an answer of each step, and compares the
 // nodes' files.
 func TestAdopt(t *testing.T) {
-	lab.NeedPrograms(t, "dpkg-divert")
-	conf := func(master bool) map[string]string {
-		return map[string]string{"/etc/ha.d/ha.cf": fastTimers.Replace(lab.TutorialConfig(master)["/etc/ha.d/ha.cf"])}
-	}
-	h := lab.Tutorial(t, lab.HostsOptions{
-		Master: lab.Original, Slave: lab.Original, Userspace: true, Log: func(string, ...any) {},
-		// The original's ipvsadm is a stand-in that keeps its table in a file, and ours a table that is forgotten: the
-		// directors themselves answer at the address.
-		Env:          []string{"SYSTOLE_NO_REBOOT=1", "SYSTOLE_IPVS=model"},
-		MasterConfig: conf(true), SlaveConfig: conf(false),
-	})
-	a := &adoption{T: t, Hosts: h, master: machine{t, h.Master}, slave: machine{t, h.Slave}}
-	text, err := os.ReadFile(program(t))
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, m := range []machine{a.master, a.slave} {
-		if err := m.node.WriteFile("/tmp/systole", text, 0o755); err != nil {
-			t.Fatal(err)
-		}
-	}
+	a := newAdoption(t)
+	h := a.Hosts
 	a.refused(a.master, "--yes --undo", "Usage:")
 	a.refused(a.slave, "--undo", "nothing to undo")
-	for _, d := range []*lab.Director{h.Master, h.Slave} {
-		if r, err := d.Start(t.Context()); err != nil || r.Code != 0 {
-			t.Fatalf("%+v %v", r, err)
-		}
-	}
-	waitFor(t, limit, "ha-master has the address", h.Master.HoldsVIP)
-	a.whole()
-	probe, err := h.Client.ProbeHTTP(netip.AddrPortFrom(lab.VIP, 80), 20*time.Millisecond)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer probe.Stop()
-	waitFor(t, limit, "the page", func() bool { by, _ := probe.Answers(time.Time{}, time.Now()); return len(by) > 0 })
+	probe := a.start()
 	begin := a.files()
 
 	// What would be an outage is refused.
@@ -90,6 +60,89 @@ func TestAdopt(t *testing.T) {
 	}
 }
 
+// newAdoption is a pair of originals from Debian's packages, not started, with our program in /tmp.
+func newAdoption(t *testing.T) *adoption {
+	lab.NeedPrograms(t, "dpkg-divert")
+	conf := func(master bool) map[string]string {
+		return map[string]string{"/etc/ha.d/ha.cf": fastTimers.Replace(lab.TutorialConfig(master)["/etc/ha.d/ha.cf"])}
+	}
+	h := lab.Tutorial(t, lab.HostsOptions{
+		Master: lab.Original, Slave: lab.Original, Userspace: true, Log: func(string, ...any) {},
+		// The original's ipvsadm is a stand-in that keeps its table in a file, and ours a table that is forgotten: the
+		// directors themselves answer at the address.
+		Env:          []string{"SYSTOLE_NO_REBOOT=1", "SYSTOLE_IPVS=model"},
+		MasterConfig: conf(true), SlaveConfig: conf(false),
+	})
+	a := &adoption{T: t, Hosts: h, master: machine{t, h.Master}, slave: machine{t, h.Slave}}
+	text, err := os.ReadFile(program(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range []machine{a.master, a.slave} {
+		if err := m.node.WriteFile("/tmp/systole", text, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return a
+}
+
+// start starts the pair, and a client that fetches a page from its address all the time.
+func (a *adoption) start() *lab.Probe {
+	a.Helper()
+	for _, d := range []*lab.Director{a.Master, a.Slave} {
+		if r, err := d.Start(a.Context()); err != nil || r.Code != 0 {
+			a.Fatalf("%+v %v", r, err)
+		}
+	}
+	waitFor(a.T, limit, "ha-master has the address", a.Master.HoldsVIP)
+	a.whole()
+	probe, err := a.Client.ProbeHTTP(netip.AddrPortFrom(lab.VIP, 80), 20*time.Millisecond)
+	if err != nil {
+		a.Fatal(err)
+	}
+	a.Cleanup(probe.Stop)
+	waitFor(a.T, limit, "the page", func() bool { by, _ := probe.Answers(time.Time{}, time.Now()); return len(by) > 0 })
+	return probe
+}
+
+// TestReplace moves a pair over to ours and back five times; see replace.
+func TestReplace(t *testing.T) {
+	t.Parallel()
+	replace(t, 5)
+}
+
+// TestSoakReplace does that a hundred times.
+func TestSoakReplace(t *testing.T) { replace(t, 100) }
+
+// replace has the two nodes of a running pair of originals adopted one after the other, and given back one after
+// the other, while a client fetches a page. After each step the pair must have one owner. It prints the client's
+// longest times without an answer.
+func replace(t *testing.T, cycles int) {
+	a := newAdoption(t)
+	probe := a.start()
+	steps := []struct {
+		name, args, exe string
+		on              machine
+		gaps            []time.Duration
+	}{
+		{name: "adopt ha-slave", on: a.slave, args: "--yes", exe: "/usr/sbin/systole"},
+		{name: "adopt ha-master", on: a.master, args: "--yes --standby", exe: "/usr/sbin/systole"},
+		{name: "undo ha-slave", on: a.slave, args: "--undo", exe: "/usr/libexec/heartbeat/heartbeat"},
+		{name: "undo ha-master", on: a.master, args: "--undo --standby", exe: "/usr/libexec/heartbeat/heartbeat"},
+	}
+	for range cycles {
+		for i := range steps {
+			s := &steps[i]
+			s.gaps = append(s.gaps, a.step(s.name, probe, s.on, s.args, s.exe))
+		}
+	}
+	for _, s := range steps {
+		slices.Sort(s.gaps)
+		t.Logf("%s, %d times: longest time without an answer: median %v, longest %v", s.name, cycles,
+			s.gaps[len(s.gaps)/2].Round(time.Millisecond), s.gaps[len(s.gaps)-1].Round(time.Millisecond))
+	}
+}
+
 // whole waits until the pair is stable, with all resources on one node.
 func (a *adoption) whole() {
 	a.Helper()
@@ -102,8 +155,8 @@ func (a *adoption) whole() {
 	})
 }
 
-// step adopts or undoes one node, and looks at who runs then and how the client fared.
-func (a *adoption) step(name string, probe *lab.Probe, m machine, args, exe string) {
+// step adopts or undoes one node, looks at who runs then, and returns the client's longest time without an answer.
+func (a *adoption) step(name string, probe *lab.Probe, m machine, args, exe string) time.Duration {
 	a.Helper()
 	begin := time.Now()
 	out := m.run("/tmp/systole adopt " + args)
@@ -120,4 +173,5 @@ func (a *adoption) step(name string, probe *lab.Probe, m machine, args, exe stri
 	if gap.Duration() > 10*time.Second {
 		a.Errorf("%s: an outage of %v", name, gap.Duration())
 	}
+	return gap.Duration()
 }
