@@ -21,7 +21,7 @@ var floors = [][]string{
 	6:  {"ldirectord", "api", "ipvs/userspace"},
 	7:  {"agent/ipaddr", "agent/ipvsadm", "agent/ldirectord", "agent/script", "agent/syncdaemon", "resource"},
 	8:  {"daemon"},
-	9:  {"demo", "adopt"},
+	9:  {"demo", "adopt", "metrics"},
 	10: {"applet"},
 }
 
@@ -35,24 +35,26 @@ var impure = []string{"os", "os/exec", "os/signal", "net", "net/http", "sync", "
 
 // importers names the only packages that may import a third-party module.
 var importers = map[string][]string{
-	"github.com/cloudflare/ipvs":        {"ipvs/kernel"},
-	"github.com/mdlayher/genetlink":     {"ipvs/kernel"},
-	"github.com/mdlayher/netlink":       {"ipvs/kernel"},
-	"github.com/vishvananda/netlink":    {"netif", "lab"},
-	"github.com/vishvananda/netns":      {"lab", "netif", "ipvs/kernel"},
-	"github.com/j-keck/arping":          {"announce"},
-	"github.com/mdlayher/packet":        {"announce", "lab"},
-	"github.com/mdlayher/ndp":           {"announce"},
-	"github.com/urfave/cli/v2":          {"applet"},
-	"github.com/coreos/go-systemd/v22":  {"daemon"},
-	"github.com/cpuguy83/go-md2man/v2":  {"manual"},
-	"github.com/sirupsen/logrus":        {"halog"},
-	"github.com/dlclark/regexp2/v2":     {"perlre"},
-	"github.com/go-sql-driver/mysql":    {"check"},
-	"github.com/lib/pq":                 {"check"},
-	"github.com/sijms/go-ora/v2":        {"check"},
-	"golang.org/x/net":                  {"media", "check", "announce", "lab"},
-	"github.com/cockroachdb/datadriven": {"cluster/clustertest"},
+	"github.com/cloudflare/ipvs":          {"ipvs/kernel"},
+	"github.com/mdlayher/genetlink":       {"ipvs/kernel"},
+	"github.com/mdlayher/netlink":         {"ipvs/kernel"},
+	"github.com/vishvananda/netlink":      {"netif", "lab"},
+	"github.com/vishvananda/netns":        {"lab", "netif", "ipvs/kernel"},
+	"github.com/j-keck/arping":            {"announce"},
+	"github.com/mdlayher/packet":          {"announce", "lab"},
+	"github.com/mdlayher/ndp":             {"announce"},
+	"github.com/urfave/cli/v2":            {"applet"},
+	"github.com/coreos/go-systemd/v22":    {"daemon"},
+	"github.com/cpuguy83/go-md2man/v2":    {"manual"},
+	"github.com/sirupsen/logrus":          {"halog"},
+	"github.com/dlclark/regexp2/v2":       {"perlre"},
+	"github.com/go-sql-driver/mysql":      {"check"},
+	"github.com/lib/pq":                   {"check"},
+	"github.com/sijms/go-ora/v2":          {"check"},
+	"github.com/prometheus/client_golang": {"metrics"},
+	"github.com/prometheus/common":        {"metrics"},
+	"golang.org/x/net":                    {"media", "check", "announce", "lab"},
+	"github.com/cockroachdb/datadriven":   {"cluster/clustertest"},
 }
 
 // TestArrows holds every import of pkg/ against the floors, the pure packages' list and the

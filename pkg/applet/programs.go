@@ -4,6 +4,8 @@ package applet
 func programs() []program {
 	list := []program{
 		demoProgram,
+		statusProgram,
+		metricsProgram,
 		checkProgram,
 		showProgram,
 		realserverProgram,

@@ -63,6 +63,10 @@ func services(env Env, files *daemon.Files) func(*halog.Log) *daemon.Services {
 			}
 		})
 
+		if at := files.Systole.Metrics; at.IsValid() {
+			s.Run = append(s.Run, metricsService(at, log.Logger("heartbeat", 0)))
+		}
+
 		host, err := netif.Open()
 		if err != nil {
 			log.Logger("heartbeat", 0).Logf(halog.Error, "addresses: %v", err)

@@ -74,12 +74,14 @@ func (e *Engine) late(n *node) (revived bool) {
 	interval := n.Interval(e.now)
 	switch {
 	case interval > e.cfg.Deadtime:
+		n.late++
 		e.log(Crit, fmt.Sprintf("Late heartbeat: Node %s: interval %d ms (> deadtime)", n.Name, interval.Milliseconds()))
 		if n != e.self {
 			e.markDead(n)
 			return !n.Ping
 		}
 	case interval > e.cfg.Warntime:
+		n.late++
 		e.log(Warn, fmt.Sprintf("Late heartbeat: Node %s: interval %d ms", n.Name, interval.Milliseconds()))
 	}
 	return false

@@ -12,6 +12,7 @@ import (
 // noteOffer logs and acknowledges what a sequence number has shown.
 func (e *Engine) noteOffer(n *node, seq uint64, o seqtrack.Offer) {
 	if o.Lost > 0 && n != e.self {
+		n.lost += uint64(o.Lost)
 		e.log(Warn, fmt.Sprintf("%d lost packet(s) for [%s] [%d:%d]", o.Lost, n.Name, o.After, seq))
 		if o.TooMany {
 			e.log(Error, "lost a lot of packets!")

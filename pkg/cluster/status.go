@@ -53,6 +53,9 @@ type NodeStatus struct {
 	// numbers, 0 for none; LastSeq is the highest number that has come.
 	Missing               int
 	FirstMissing, LastSeq uint64
+	// Late counts its heartbeats that came later than warntime, Lost its messages that were missing at
+	// first; most of those are sent again.
+	Late, Lost uint64
 	// Weight and Site are what hb_setweight and hb_setsite have set; 100 and "" else.
 	Weight int
 	Site   string
@@ -93,6 +96,12 @@ func (e *Engine) Congested() bool {
 	return e.flowControl && e.table.Alive() > 1 && e.history.High()-e.history.Acked() > maxUnacked+1
 }
 
+// Resources is the part of the status that changes seldom, at little cost: what this node and the other one claim, and
+// whether resources are on the move.
+func (e *Engine) Resources() (held, peerHeld Hold, moving bool) {
+	return e.rsc.Held(), e.rsc.PeerHeld(), !e.rsc.Stable() || len(e.jobs)+len(e.queue) > 0
+}
+
 // Status is a copy of the engine's state.
 func (e *Engine) Status() Status {
 	s := Status{
@@ -114,7 +123,7 @@ func (e *Engine) Status() Status {
 		ns := NodeStatus{
 			Name: n.Name, Ping: n.Ping, Status: n.Status, Deadtime: n.Deadtime,
 			UUID: n.uuid, Generation: n.generation, Missing: n.window.Missing(),
-			FirstMissing: n.window.FirstMissing(), LastSeq: n.window.Last(), Weight: n.weight, Site: n.site,
+			FirstMissing: n.window.FirstMissing(), LastSeq: n.window.Last(), Late: n.late, Lost: n.lost, Weight: n.weight, Site: n.site,
 		}
 		if n.heard {
 			ns.Heard = n.Heard

@@ -74,6 +74,8 @@ func (d *service) api(cfg cluster.Config) *clientAPI {
 func (d *service) param(name string) (string, bool) {
 	value, ok := d.Files.HA.Param(name)
 	switch {
+	case name == StatusParam:
+		return d.reportText(), true
 	case name == "hbversion":
 		return Version, true
 	case name == "debug" && !ok:

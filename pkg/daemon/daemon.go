@@ -192,10 +192,11 @@ func (d *service) generation() (uint64, error) {
 func (d *service) wire(gen uint64, uuid hamsg.UUID) {
 	d.services = d.Services(d.Log)
 	l := &loop{
-		queue: make(chan cluster.Input, queueLen),
-		core:  d.core,
-		jobs:  map[int]*halog.Logger{},
-		out:   d.links.send,
+		queue:   make(chan cluster.Input, queueLen),
+		core:    d.core,
+		jobs:    map[int]*halog.Logger{},
+		out:     d.links.send,
+		history: newHistory(time.Now()),
 	}
 	d.loop = l
 	env := d.Files.Environment(d.Paths)

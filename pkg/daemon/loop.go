@@ -30,6 +30,7 @@ type loop struct {
 	deleted *deletedFile
 	sync    *failbackSync
 	pulse   *pulse
+	history *history
 	exit    *cluster.Exit
 	busy    bool // the engine is at work, or what it wants is being carried out
 	// pending are inputs that arose while actions were carried out: the engine gets them when it
@@ -110,9 +111,14 @@ func (l *loop) wait(now time.Time) time.Duration {
 // step feeds one input and carries out what follows from it.
 func (l *loop) step(in cluster.Input) {
 	l.busy = true
+	now := time.Now()
+	l.history.input(now, in)
 	for _, a := range l.decide(in) {
+		l.history.action(now, a)
 		l.act(a)
 	}
+	held, _, moving := l.engine.Resources()
+	l.history.moved(time.Now(), held, moving)
 	l.busy = false
 	l.api.flow()
 }

@@ -1,6 +1,8 @@
 package director
 
 import (
+	"time"
+
 	"github.com/systole-ha/systole/pkg/config/ldirectordcf"
 	"github.com/systole-ha/systole/pkg/ipvs"
 )
@@ -33,11 +35,12 @@ type Checked struct {
 	Reason string // why it is not up; for a log line
 	// Maintenance names the file of maintenancedir that takes the server out; then nobody asked it.
 	Maintenance string
-	Monitor     string   // for the monitorfile; empty is "-"
-	Trace       []string // what was said in a failed check
-	Agent       string   // what the server's agent says; empty if it was not asked or did not answer
-	Warning     string   // what is wrong although the server may be up
-	Log         string   // a line about this check, whatever comes of it; or empty
+	Took        time.Duration // how long the check took
+	Monitor     string        // for the monitorfile; empty is "-"
+	Trace       []string      // what was said in a failed check
+	Agent       string        // what the server's agent says; empty if it was not asked or did not answer
+	Warning     string        // what is wrong although the server may be up
+	Log         string        // a line about this check, whatever comes of it; or empty
 }
 
 // Drain gives the whole list of servers that are to get no new connections. They stay drained over

@@ -35,6 +35,9 @@ type probe struct {
 	running  uint64        // the ID of the check under way, or 0
 	answered time.Duration // when the last check was answered
 	checks   uint64        // answered so far
+	failed   uint64        // of them
+	took     time.Duration // the last one
+	spent    time.Duration // all of them
 	agent    agentState
 	warned   time.Duration // when the last warning was logged
 	warning  string        // of the last check

@@ -15,6 +15,8 @@ func (d *Director) checked(in Checked) {
 		return // of a configuration that is gone
 	}
 	defer d.settleState()
+	p.took = in.Took
+	p.spent += in.Took
 	if in.Maintenance != "" {
 		d.maintain(p, "in maintenance, by the file "+in.Maintenance)
 		return
@@ -64,6 +66,7 @@ func (d *Director) succeeded(p *probe) {
 
 func (d *Director) failed(p *probe, in Checked) {
 	p.rises = 0
+	p.failed++
 	p.note(Failure{At: d.epoch.Add(d.now), Reason: in.Reason, Trace: in.Trace})
 	if !p.watched() {
 		return

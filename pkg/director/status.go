@@ -61,6 +61,9 @@ type RealStatus struct {
 	Inactive uint32    `json:"inactive"`
 	Failures int       `json:"failures"` // in a row
 	Checks   uint64    `json:"checks"`   // answered since the configuration first had this check
+	Failed   uint64    `json:"failed"`   // of these checks
+	Took     float64   `json:"took"`     // seconds that the last check took
+	Spent    float64   `json:"spent"`    // seconds that all checks took together
 	Checked  time.Time `json:"checked"`  // when the last check was answered; zero if none was
 	Reason   string    `json:"reason"`   // of the last failed check
 	Agent    string    `json:"agent"`    // what its agent said last
@@ -86,7 +89,8 @@ func (d *Director) Status() Status {
 				r.InTable, r.Weight, r.Active, r.Inactive = true, have.Weight, have.ActiveConns, have.InactConns
 			}
 			if p := m.probe; p != nil {
-				r.Failures, r.Checks, r.Recent, r.Warning, r.Agent = p.failures, p.checks, slices.Clone(p.recent), p.warning, p.agent.text
+				r.Failures, r.Checks, r.Failed, r.Took, r.Spent = p.failures, p.checks, p.failed, p.took.Seconds(), p.spent.Seconds()
+				r.Recent, r.Warning, r.Agent = slices.Clone(p.recent), p.warning, p.agent.text
 				if n := len(p.recent); n > 0 {
 					r.Reason = p.recent[n-1].Reason
 				}

@@ -90,7 +90,7 @@ func (c *checks) answer(a checked) {
 // input is the answer as the director wants it.
 func (c checked) input() director.Checked {
 	return director.Checked{
-		ID: c.id, Up: c.result.Up, Reason: c.result.Reason, Maintenance: c.maintenance, Monitor: c.result.Monitor, Trace: c.result.Trace,
+		ID: c.id, Up: c.result.Up, Reason: c.result.Reason, Maintenance: c.maintenance, Took: c.result.Took, Monitor: c.result.Monitor, Trace: c.result.Trace,
 		Warning: c.result.Warning, Agent: c.result.Agent, Log: c.result.Log,
 	}
 }

@@ -5,6 +5,7 @@ package systolecf
 import (
 	"fmt"
 	"maps"
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -35,6 +36,9 @@ type Config struct {
 	// FailbackSync is how long an automatic failback may wait until the node that has returned knows the
 	// connections of the one that gives: 0 (the default, no wait) to 1 h.
 	FailbackSync time.Duration
+	// Metrics is where Prometheus finds heartbeat's and ldirectord's metrics, an address of this machine and a port; not
+	// valid: nowhere (the default).
+	Metrics netip.AddrPort
 	// Services is what is said of ldirectord's services, in file order.
 	Services []Service
 }
@@ -45,7 +49,10 @@ var values = map[string][]string{
 	"ipvs":        {"kernel", "userspace"},
 	"addresslost": {"repair", "standby", "log"},
 	"peers":       {"any", "systole"},
+	"metrics":     nil, // an address
 }
+
+const wantMetrics = "ADDRESS:PORT"
 
 // seconds are the directives that are numbers of seconds, with the least; the most is 3600.
 var seconds = map[string]int{"replaywindow": 1, "failbacksync": 0}
@@ -76,6 +83,8 @@ func Parse(file string, text []byte) (Config, diag.List) {
 		least, timed := seconds[name]
 		if timed {
 			known, want = true, fmt.Sprintf("a number of seconds from %d to 3600", least)
+		} else if name == "metrics" {
+			want = wantMetrics
 		}
 		switch {
 		case name == "service":
@@ -91,6 +100,13 @@ func Parse(file string, text []byte) (Config, diag.List) {
 				continue
 			}
 			*times[name] = time.Duration(n) * time.Second
+		case name == "metrics":
+			where, err := netip.ParseAddrPort(words[1].text)
+			if err != nil || where.Port() == 0 || where.Addr().IsMulticast() {
+				problems.Errorf(at(words[1].col), name, want, "bad value %q", words[1].text)
+				continue
+			}
+			c.Metrics = where
 		case !slices.Contains(allowed, words[1].text):
 			problems.Errorf(at(words[1].col), name, want, "bad value %q", words[1].text)
 		default:

@@ -20,9 +20,18 @@ func TestParse(t *testing.T) {
 	if len(problems) != 0 || c.Peers != "systole" || c.ReplayWindow != 5*time.Second || c.FailbackSync != time.Minute {
 		t.Errorf("%+v %v", c, problems)
 	}
+	c, problems = Parse("systole.cf", []byte("metrics [fd00::1]:9694\n"))
+	if len(problems) != 0 || c.Metrics.String() != "[fd00::1]:9694" {
+		t.Errorf("%+v %v", c, problems)
+	}
+	for _, bad := range []string{"9694", "10.0.0.1", "10.0.0.1:0", "host:9694", "224.0.0.1:9694"} {
+		if _, problems = Parse("systole.cf", []byte("metrics "+bad)); problems.Err() == nil || !strings.HasSuffix(problems.Err().Error(), "(want ADDRESS:PORT)") {
+			t.Errorf("%s: %v", bad, problems)
+		}
+	}
 	_, problems = Parse("systole.cf", []byte("ipvs magic\nfoo\nlogdialect\npeers heartbeat\nreplaywindow 0\nreplaywindow\nfailbacksync 2m\n"))
 	want := `systole.cf:1:6: ipvs: bad value "magic" (want kernel or userspace)
-systole.cf:2:1: "foo" is not a directive (want addresslost, failbacksync, ipvs, logdialect, peers, replaywindow, stopfailure or service)
+systole.cf:2:1: "foo" is not a directive (want addresslost, failbacksync, ipvs, logdialect, metrics, peers, replaywindow, stopfailure or service)
 systole.cf:3:1: logdialect: 0 values (want centos6 or debian12)
 systole.cf:4:7: peers: bad value "heartbeat" (want any or systole)
 systole.cf:5:14: replaywindow: bad value "0" (want a number of seconds from 1 to 3600)

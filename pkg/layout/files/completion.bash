@@ -24,6 +24,8 @@ _systole() {
 		# shellcheck disable=SC2207
 		COMPREPLY=($(cd /etc/ha.d 2>/dev/null && compgen -G "$cur*.cf"))
 		;;
+	status) words=--json ;;
+	metrics) words=--listen ;;
 	realserver) words='start stop restart status --file' ;;
 	adopt) words='--dry-run --yes --undo --standby' ;;
 	install) words='--destdir --layout --ipvsadm --dry-run' ;;
