@@ -157,7 +157,7 @@ func (s *reloadLive) keys() {
 
 var extra = netip.MustParseAddr("172.16.60.112")
 
-func (s *reloadLive) has(d *lab.Director, addr netip.Addr) bool {
+func (s *interop) has(d *lab.Director, addr netip.Addr) bool {
 	addrs, err := d.Addrs("eth0")
 	if err != nil {
 		s.Fatal(err)
@@ -171,7 +171,7 @@ func (s *reloadLive) has(d *lab.Director, addr netip.Addr) bool {
 }
 
 // at wants an address at one node, or at none (nil).
-func (s *reloadLive) at(addr netip.Addr, d *lab.Director) {
+func (s *interop) at(addr netip.Addr, d *lab.Director) {
 	s.Helper()
 	if !s.seen(limit, func() bool {
 		return s.has(s.Master, addr) == (d == s.Master) && s.has(s.Slave, addr) == (d == s.Slave)
