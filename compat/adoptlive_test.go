@@ -15,6 +15,7 @@ import (
 // from its address, and then given back. It prints the longest time without an answer of each step, and compares the
 // nodes' files.
 func TestAdopt(t *testing.T) {
+	t.Parallel()
 	a := newAdoption(t)
 	h := a.Hosts
 	a.refused(a.master, "--yes --undo", "Usage:")
@@ -74,6 +75,14 @@ func newAdoption(t *testing.T) *adoption {
 		MasterConfig: conf(true), SlaveConfig: conf(false),
 	})
 	a := &adoption{T: t, Hosts: h, master: machine{t, h.Master}, slave: machine{t, h.Slave}}
+	t.Cleanup(func() {
+		for _, d := range []*lab.Director{h.Master, h.Slave} {
+			if t.Failed() {
+				lines := strings.Split(d.Log(), "\n")
+				t.Logf("ha-log of %s ends:\n%s", d.Name(), strings.Join(lines[max(0, len(lines)-150):], "\n"))
+			}
+		}
+	})
 	text, err := os.ReadFile(program(t))
 	if err != nil {
 		t.Fatal(err)

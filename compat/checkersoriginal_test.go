@@ -39,6 +39,7 @@ const (
 // TestCheckersOriginal has the original ldirectord make the same checks of the same servers, and
 // compares the verdicts. It takes about a minute.
 func TestCheckersOriginal(t *testing.T) {
+	t.Parallel()
 	lab.NeedPrograms(t, "/usr/sbin/ldirectord")
 	f := newFarmland(t)
 	f.misbehave(t)

@@ -22,6 +22,7 @@ import (
 // the original's: cl_status, api_test, dopd with drbd-peer-outdater, ipfail. Whoever speaks with
 // whom, what they print, return and log has to be the same.
 func TestClients(t *testing.T) {
+	t.Parallel()
 	var runs [4]*clientsRun
 	for i := range runs {
 		runs[i] = newClientsRun(t, lab.Impl(i/2), lab.Impl(i%2))

@@ -37,6 +37,7 @@ func recordedHost() hacf.Host {
 			}
 			return nil
 		},
+		LinkIndex: func(name string) (int, error) { return slices.Index([]string{"", "lo", "eth0"}, name), nil },
 		CheckTTY: func(path string) error {
 			switch path {
 			case "/dev/null", "/dev/zero":

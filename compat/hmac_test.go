@@ -20,6 +20,7 @@ const sha256Keys = "auth 2\n1 sha1 HI!\n2 hmac-sha256 a-long-enough-secret\n"
 // and copies of a dead node's packets do not bring it back. A node with such a key does not start while
 // an original may be its peer, and says what is wrong when one is.
 func TestHMAC(t *testing.T) {
+	t.Parallel()
 	var all sync.WaitGroup
 	for name, play := range map[string]func(*testing.T){"pair": playHMAC, "mixed": playHMACMixed} {
 		all.Go(func() { t.Run(name, play) })

@@ -40,6 +40,7 @@ const atOnce = 4
 // with two nodes of ours. The virtual address must be where it was in the record, and each
 // node's ha-log, the original's too, must have the lines of the record and no complaint of its own.
 func TestInterop(t *testing.T) {
+	t.Parallel()
 	var all sync.WaitGroup
 	slots := make(chan struct{}, atOnce)
 	for _, s := range stories {

@@ -34,6 +34,7 @@ var odd = []struct {
 
 // TestMatrix plays what happens to a pair on odd days, next to the original.
 func TestMatrix(t *testing.T) {
+	t.Parallel()
 	var all sync.WaitGroup
 	slots := make(chan struct{}, 2*atOnce)
 	for _, o := range odd {
@@ -281,6 +282,7 @@ func playKeyMissing(s *interop) {
 // another, and both have all three. The original believes a message signed with its own key, and any that is
 // signed with crc; ours believes all that are signed rightly.
 func TestMatrixKeys(t *testing.T) {
+	t.Parallel()
 	const keys = "1 crc\n2 sha1 HI!\n3 md5 Hello!\n"
 	var all sync.WaitGroup
 	slots := make(chan struct{}, 2*atOnce)

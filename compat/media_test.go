@@ -36,6 +36,7 @@ var mediaStories = []struct {
 // The virtual address must be where it was in the record, and each node's ha-log have the lines of
 // the record, the original's too.
 func TestMedia(t *testing.T) {
+	t.Parallel()
 	var all sync.WaitGroup
 	slots := make(chan struct{}, 6) // they mostly wait, see atOnce
 	for _, m := range mediaStories {
@@ -115,6 +116,7 @@ func startedWith(log string, lines []string) string {
 // cable, a serial line. One that is dead is a line in the logs and nothing else. Our node gets over
 // the loss of an interface.
 func TestCables(t *testing.T) {
+	t.Parallel()
 	var all sync.WaitGroup
 	for _, p := range pairs[:2] {
 		all.Go(func() {

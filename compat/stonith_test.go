@@ -33,6 +33,7 @@ esac
 // TestStonith has ha-master lose its power while the STONITH device fails, and then works: nothing is
 // taken before ha-master has been reset. The original and ours do it side by side and log the same.
 func TestStonith(t *testing.T) {
+	t.Parallel()
 	var all sync.WaitGroup
 	var logs [2][]string
 	for i, impl := range []lab.Impl{lab.Ours, lab.Original} {

@@ -67,6 +67,7 @@ func TestVMLdirectord(t *testing.T) {
 // TestLdirectordBeside is TestVMLdirectord without a kernel: both tables are models, which our
 // ipvsadm stands in front of.
 func TestLdirectordBeside(t *testing.T) {
+	t.Parallel()
 	lab.NeedRoot(t)
 	lab.NeedPrograms(t, "/usr/sbin/ldirectord")
 	newLdirectordPair(t, false).play()

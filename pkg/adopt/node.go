@@ -20,6 +20,9 @@ type node struct {
 	homes []string // the node of each group of haresources
 }
 
+// askAgain is when a standby that has not begun is asked for again.
+const askAgain = 15 * time.Second
+
 // ask runs a program and gives its standard output, without the line's end, and its exit status.
 func ask(ctx context.Context, name string, arg ...string) (string, int) {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
@@ -99,7 +102,8 @@ func (n node) safe(ctx context.Context, standby bool, say func(string, ...any)) 
 	if err := run("/usr/share/heartbeat/hb_standby", "all"); err != nil {
 		return err
 	}
-	for end := time.Now().Add(5 * time.Minute); ; {
+	asked := time.Now()
+	for end := asked.Add(5 * time.Minute); ; {
 		groups, err := n.holds(ctx)
 		switch {
 		case err == nil && len(groups) == 0:
@@ -107,6 +111,13 @@ func (n node) safe(ctx context.Context, standby bool, say func(string, ...any)) 
 			return nil
 		case time.Now().After(end) || ctx.Err() != nil:
 			return fmt.Errorf("the resources have not moved: %w", errors.Join(err, ctx.Err()))
+		case err == nil && time.Since(asked) > askAgain:
+			// The original loses what two programs write into its FIFO at the same time.
+			say("Nothing has moved in %v: asking again.", askAgain)
+			asked = time.Now()
+			if err := run("/usr/share/heartbeat/hb_standby", "all"); err != nil {
+				return err
+			}
 		}
 		time.Sleep(100 * time.Millisecond)
 	}

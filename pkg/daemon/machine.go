@@ -29,6 +29,13 @@ func Host(node string) hacf.Host {
 			return isIpfail(path) || unix.Access(path, unix.X_OK) == nil
 		},
 		CheckLink: checkLink,
+		LinkIndex: func(name string) (int, error) {
+			i, err := net.InterfaceByName(name)
+			if err != nil {
+				return 0, cause(err)
+			}
+			return i.Index, nil
+		},
 		CheckTTY: func(path string) error {
 			st, err := os.Stat(path)
 			if err != nil {

@@ -151,8 +151,9 @@ type Host struct {
 	// CheckLink looks at the interface of a bcast, which needs an IPv4 address (SIOCGIFBRDADDR), of a mcast,
 	// which needs one too, and of a mcast6 or ucast6, which has to be there. A ucast's is not looked at.
 	CheckLink     func(kind, name string) error
-	CheckTTY      func(path string) error // serial's device; errors.Is fs.ErrNotExist when there is nothing
-	ServiceOfPort func(port int) string   // the udp service registered for a port; "" is none
+	LinkIndex     func(name string) (int, error) // the interface's number, for the zone of a ucast6's peer
+	CheckTTY      func(path string) error        // serial's device; errors.Is fs.ErrNotExist when there is nothing
+	ServiceOfPort func(port int) string          // the udp service registered for a port; "" is none
 	// Resolve looks a host of ping, ping_group, ucast (IPv4) or ping6 up. Addresses in figures do not get here.
 	Resolve func(host string, ipv6 bool) error
 	// StonithType tells whether there is a stonith plugin of that name, StonithNames what its parameters

@@ -113,6 +113,8 @@ func (m *mediumLine) check() bool {
 		}
 		if a, err := netip.ParseAddr(m.arg(0)); err != nil || !a.Is6() {
 			return m.bad(fmt.Sprintf("glib: ucast6 [%s] bad addr [%s]", m.Name, m.arg(0)), "%q is not an IPv6 address", m.arg(0))
+		} else if !m.inZone(a.Zone()) {
+			return false
 		}
 	case "mcast", "mcast6":
 		return m.checkMulticast()
@@ -133,6 +135,28 @@ func (m *mediumLine) check() bool {
 		}
 	}
 	return true
+}
+
+// inZone wants the zone of a ucast6's peer, if it has one, to be its interface.
+func (m *mediumLine) inZone(zone string) bool {
+	if zone == "" || zone == m.Name || m.host.LinkIndex == nil {
+		return true
+	}
+	own, err := m.host.LinkIndex(m.Name)
+	if err != nil {
+		return true // checked before
+	}
+	scope, err := strconv.Atoi(zone)
+	if err != nil {
+		if scope, err = m.host.LinkIndex(zone); err != nil {
+			return m.bad(fmt.Sprintf("glib: ucast6 [%s] bad addr [%s]", m.Name, m.arg(0)), "%q: interface %q: %v", m.arg(0), zone, err)
+		}
+	}
+	if scope == own {
+		return true
+	}
+	return m.bad(fmt.Sprintf("glib: ucast6: index %d does not match scope id %d for device %s\nWARN: glib: Error creating ucast6_private(%s, %s)",
+		own, scope, m.Name, m.Name, m.arg(0)), "the peer's zone %q is another interface than %s", zone, m.Name)
 }
 
 // unknownHost is ping's text; ping6 has none.
@@ -258,7 +282,11 @@ func (m *mediumLine) checkPort(v6 bool) bool {
 		m.Args[1] = strconv.Itoa(int(uint16(port)))
 		return true
 	}
-	if _, err := strconv.ParseUint(m.arg(1), 10, 16); err == nil || m.host.PortOfService == nil {
+	if port, err := strconv.ParseUint(m.arg(1), 10, 31); err == nil {
+		m.Args[1] = strconv.Itoa(int(uint16(port))) // as getaddrinfo does
+		return true
+	}
+	if m.host.PortOfService == nil {
 		return true
 	}
 	if err := m.host.PortOfService(m.arg(1)); err != nil {
