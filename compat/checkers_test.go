@@ -3,6 +3,7 @@ package compat
 import (
 	"context"
 	"fmt"
+	"maps"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -272,6 +273,63 @@ func (c *checked) sound(t *testing.T) {
 	}
 }
 
+// sni checks a virtual host of nginx that is shown only to those who ask for it by name.
+func (f *farmland) sni(t *testing.T) {
+	https := checkCases[slices.IndexFunc(checkCases, func(c checkCase) bool { return c.service == "https" && c.up })]
+	for _, addr := range []netip.Addr{goodServer, goodServer6} {
+		for name, up := range map[string]bool{"sni.systole.test": true, "other.systole.test": false, "": false} {
+			run := &checked{spec: https.spec(t, addr, 8443), limit: 10 * time.Second}
+			run.spec.ServerName = name
+			f.checkAll([]*checked{run}, 1)
+			run.sound(t)
+			if r := run.result; r.Up != up || !up && !strings.Contains(r.Reason, "unrecognized name") {
+				t.Errorf("%s asked for %q: %+v", addr, name, r)
+			}
+		}
+	}
+}
+
+// Checkers that have no answer to be wrong, or no login.
+var (
+	answerless = []string{"none", "ping", "radius"}
+	loginless  = []string{"none", "ping", "connect", "external", "http", "https", "http_proxy", "smtp", "submission", "nntp", "dns", "simpletcp", "sip"}
+	elsewhere  = []string{"on", "off", "external-perl", "oracle"} // tested in pkg/check
+)
+
+// TestCheckersCovered: the real servers and the bad ones are every checker's.
+func TestCheckersCovered(t *testing.T) {
+	have := map[string]map[string]int{}
+	for _, c := range checkCases {
+		kind := c.service
+		if slices.Contains([]string{"connect", "no connect", "ping", "external", "external fails"}, c.what) {
+			kind = strings.Fields(strings.TrimPrefix(c.what, "no "))[0]
+		}
+		if have[kind] == nil {
+			have[kind] = map[string]int{}
+		}
+		switch {
+		case c.up:
+			have[kind]["up"]++
+		case strings.Contains(c.what, "login"):
+			have[kind]["wrong login"]++
+		default:
+			have[kind]["wrong answer"]++
+		}
+	}
+	for _, kind := range check.Names() {
+		row := have[kind]
+		if slices.Contains(elsewhere, kind) {
+			continue
+		}
+		if row["up"] == 0 || row["wrong answer"] == 0 && !slices.Contains(answerless, kind) || row["wrong login"] == 0 && !slices.Contains(loginless, kind) {
+			t.Errorf("%s: %v", kind, row)
+		}
+	}
+	for _, kind := range slices.Sorted(maps.Keys(have)) {
+		t.Logf("%-11s %v", kind, have[kind])
+	}
+}
+
 // overTLS tells the services that begin with TLS, or change to it.
 func (c checkCase) overTLS() bool {
 	return slices.Contains([]string{"https", "pgsql", "ldaps", "imaps", "pops"}, c.service)
@@ -297,6 +355,9 @@ func TestCheckers(t *testing.T) {
 		for _, run := range all {
 			t.Run(run.name, func(t *testing.T) {
 				run.sound(t)
+				if run.tooLate() {
+					t.Errorf("took %v, the machine was late by %v", run.result.Took, run.late)
+				}
 				if c, r := of[run], run.result; r.Up != c.up || !strings.Contains(r.Reason, c.reason) {
 					t.Errorf("%v: %s\n%s", r.Up, r.Reason, strings.Join(r.Trace, "\n"))
 				}
@@ -347,6 +408,7 @@ func TestCheckers(t *testing.T) {
 			})
 		}
 	})
+	t.Run("SNI", f.sni)
 	t.Run("daemon", f.daemon)
 	// Bad servers: every service is down, in time. So many checks at once make the test quick and
 	// the machine late, which is measured and forgiven.

@@ -58,16 +58,18 @@ http {
 	access_log off;
 	client_body_temp_path /tmp/nginx/t; proxy_temp_path /tmp/nginx/t; fastcgi_temp_path /tmp/nginx/t; uwsgi_temp_path /tmp/nginx/t; scgi_temp_path /tmp/nginx/t;
 	ssl_certificate /tmp/tls/cert; ssl_certificate_key /tmp/tls/key;
+	root /tmp/nginx/www;
 	server {
 		listen 80; listen [::]:80; listen 443 ssl; listen [::]:443 ssl;
-		root /tmp/nginx/www;
 		location /moved { return 302 /index.html; }
 		location /down { return 503; }
 	}
+	server { listen 8443 ssl default_server; listen [::]:8443 ssl default_server; ssl_reject_handshake on; }
+	server { listen 8443 ssl; listen [::]:8443 ssl; server_name sni.systole.test; }
 }`,
 		},
 		command: "exec nginx -c /tmp/nginx/conf",
-		ready:   []string{"80", "443"},
+		ready:   []string{"80", "443", "8443"},
 	},
 	{
 		name: "tinyproxy",

@@ -3,7 +3,9 @@ package check
 import (
 	"context"
 	"fmt"
+	"maps"
 	"runtime/debug"
+	"slices"
 	"time"
 )
 
@@ -50,3 +52,6 @@ func (g guarded) Check(ctx context.Context, s Spec) (r Result) {
 	}
 	return r
 }
+
+// Names are the services and checktypes that have a checker, sorted.
+func Names() []string { return slices.Sorted(maps.Keys(checkers)) }
