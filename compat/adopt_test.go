@@ -17,6 +17,7 @@ var adopted = regexp.MustCompile(`^ha-\w+:(/usr/(libexec|share)/heartbeat/[\w-]+
 type adoption struct {
 	*testing.T
 	*lab.Hosts
+	systemd       bool // on ha-master
 	master, slave machine
 }
 

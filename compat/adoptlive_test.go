@@ -16,7 +16,7 @@ import (
 // nodes' files.
 func TestAdopt(t *testing.T) {
 	t.Parallel()
-	a := newAdoption(t)
+	a := newAdoption(t, true)
 	h := a.Hosts
 	a.refused(a.master, "--yes --undo", "Usage:")
 	a.refused(a.slave, "--undo", "nothing to undo")
@@ -52,7 +52,7 @@ func TestAdopt(t *testing.T) {
 	// Alone, there is nobody to take over meanwhile.
 	a.slave.run("/etc/init.d/heartbeat stop")
 	waitFor(t, limit, "ha-slave is dead", func() bool {
-		r, err := h.Master.Exec(t.Context(), "cl_status", "nodestatus", "ha-slave")
+		r, err := a.master.node.Exec(t.Context(), "cl_status", "nodestatus", "ha-slave")
 		return err == nil && strings.TrimSpace(r.Stdout) == "dead"
 	})
 	a.refused(a.master, "--yes --standby", "no other node is active")
@@ -61,8 +61,9 @@ func TestAdopt(t *testing.T) {
 	}
 }
 
-// newAdoption is a pair of originals from Debian's packages, not started, with our program in /tmp.
-func newAdoption(t *testing.T) *adoption {
+// newAdoption is a pair of originals from Debian's packages, not started, with our program in /tmp. With systemd, that runs
+// on ha-master, with the original's own unit; ha-slave has init scripts alone.
+func newAdoption(t *testing.T, systemd bool) *adoption {
 	lab.NeedPrograms(t, "dpkg-divert")
 	conf := func(master bool) map[string]string {
 		return map[string]string{"/etc/ha.d/ha.cf": fastTimers.Replace(lab.TutorialConfig(master)["/etc/ha.d/ha.cf"])}
@@ -74,7 +75,11 @@ func newAdoption(t *testing.T) *adoption {
 		Env:          []string{"SYSTOLE_NO_REBOOT=1", "SYSTOLE_IPVS=model"},
 		MasterConfig: conf(true), SlaveConfig: conf(false),
 	})
-	a := &adoption{T: t, Hosts: h, master: machine{t, h.Master}, slave: machine{t, h.Slave}}
+	a := &adoption{T: t, Hosts: h, systemd: systemd, master: machine{t, h.Master}, slave: machine{t, h.Slave}}
+	if systemd {
+		a.master.write("/etc/systemd/system/heartbeat.service.d/env.conf", "[Service]\nEnvironment=SYSTOLE_NO_REBOOT=1 SYSTOLE_IPVS=model\n", 0o644)
+		a.master.node = lab.Boot(t, h.Master.Node)
+	}
 	t.Cleanup(func() {
 		for _, d := range []*lab.Director{h.Master, h.Slave} {
 			if t.Failed() {
@@ -98,7 +103,13 @@ func newAdoption(t *testing.T) *adoption {
 // start starts the pair, and a client that fetches a page from its address all the time.
 func (a *adoption) start() *lab.Probe {
 	a.Helper()
+	if a.systemd {
+		a.master.run("systemctl start heartbeat")
+	}
 	for _, d := range []*lab.Director{a.Master, a.Slave} {
+		if d == a.Master && a.systemd {
+			continue
+		}
 		if r, err := d.Start(a.Context()); err != nil || r.Code != 0 {
 			a.Fatalf("%+v %v", r, err)
 		}
@@ -127,7 +138,7 @@ func TestSoakReplace(t *testing.T) { replace(t, 100) }
 // the other, while a client fetches a page. After each step the pair must have one owner. It prints the client's
 // longest times without an answer.
 func replace(t *testing.T, cycles int) {
-	a := newAdoption(t)
+	a := newAdoption(t, false)
 	probe := a.start()
 	steps := []struct {
 		name, args, exe string
@@ -155,12 +166,12 @@ func replace(t *testing.T, cycles int) {
 // whole waits until the pair is stable, with all resources on one node.
 func (a *adoption) whole() {
 	a.Helper()
-	quiet := func(d *lab.Director) bool {
-		r, err := d.Exec(a.Context(), "cl_status", "rscstatus")
+	quiet := func(m machine) bool {
+		r, err := m.node.Exec(a.Context(), "cl_status", "rscstatus")
 		return err == nil && r.Code == 0 && !strings.Contains(r.Stdout, "transition")
 	}
 	waitFor(a.T, limit, "the pair is whole", func() bool {
-		return quiet(a.Master) && quiet(a.Slave) && a.Master.HoldsVIP() != a.Slave.HoldsVIP()
+		return quiet(a.master) && quiet(a.slave) && a.Master.HoldsVIP() != a.Slave.HoldsVIP()
 	})
 }
 

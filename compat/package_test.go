@@ -101,7 +101,10 @@ func TestPackageClean(t *testing.T) {
 		t.Errorf("heartbeat -V: %s", v)
 	}
 	m.run("ls /etc/rc2.d/S*heartbeat && ! ls /etc/rc2.d/S*ldirectord 2>/dev/null")
-	m.run("man -l /usr/share/man/man8/heartbeat.8.gz >/dev/null && man -M /usr/share/man hb_takeover | grep -q hb_standby")
+	if out := m.run("for f in $(dpkg -L systole | grep '/man/man[158]/.*gz$'); do MANWIDTH=80 man --warnings -E UTF-8 -l $f 2>&1 >/dev/null; done"); out != "" {
+		t.Errorf("man has something to say: %s", out)
+	}
+	m.run("man -M /usr/share/man hb_takeover | grep -q hb_standby")
 	m.run("bash -c '. /usr/share/bash-completion/completions/systole; COMP_WORDS=(hb_standby f) COMP_CWORD=1; _systole; test \"${COMPREPLY[*]}\" = \"foreign failback\"'")
 	// ipvsadm is a package of its own, in the place of the other's.
 	m.run("! test -e /usr/sbin/ipvsadm && dpkg -i " + filepath.Join(dist, "systole-ipvsadm_0.1.0_amd64.deb") + " && SYSTOLE_IPVS=model ipvsadm -Ln | grep -q 'IP Virtual Server'")

@@ -98,7 +98,7 @@ func Adopt(ctx context.Context, o Options) error {
 			return err
 		}
 		o.say("Stopping the original...")
-		if err := service("stop"); err != nil {
+		if err := n.stop(ctx); err != nil {
 			return err
 		}
 	}
@@ -110,7 +110,7 @@ func Adopt(ctx context.Context, o Options) error {
 	}
 	if err := o.up(ctx, n, "systole"); err != nil {
 		o.say("It does not come up: putting the originals back.")
-		_ = service("stop") // whatever of it runs
+		_ = n.stop(ctx) // whatever of it runs
 		return errors.Join(err, r.restore(), restart(true))
 	}
 	return nil
@@ -139,7 +139,7 @@ func Undo(ctx context.Context, o Options) error {
 			return err
 		}
 		o.say("Stopping systole...")
-		if err := service("stop"); err != nil {
+		if err := n.stop(ctx); err != nil {
 			return err
 		}
 	}
@@ -167,12 +167,9 @@ func (o Options) up(ctx context.Context, n node, whose string) error {
 		return err
 	}
 	begin := time.Now()
-	if _, err := n.settle(ctx, o.Initdead+time.Minute); err != nil {
+	peer, err := n.joined(ctx, o.Initdead+time.Minute)
+	if err != nil {
 		return fmt.Errorf("%s has started, but: %w", whose, err)
-	}
-	peer := n.activePeer(ctx)
-	if peer == "" {
-		return fmt.Errorf("%s runs, but sees no other node active", whose)
 	}
 	o.say("%s runs, and is one with %s again (%.1f s).", whose, peer, time.Since(begin).Seconds())
 	return nil

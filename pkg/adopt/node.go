@@ -81,6 +81,31 @@ func (n node) settle(ctx context.Context, limit time.Duration) (groups []string,
 	}
 }
 
+// joined waits until heartbeat answers, its resources do not move and another node is active, which it returns.
+func (n node) joined(ctx context.Context, limit time.Duration) (peer string, err error) {
+	for end := time.Now().Add(limit); ; {
+		_, err = n.holds(ctx)
+		if peer = n.activePeer(ctx); err == nil && peer != "" {
+			return peer, nil
+		}
+		if time.Now().After(end) || ctx.Err() != nil {
+			if err == nil {
+				err = fmt.Errorf("it sees no other node active (of %s)", strings.Join(n.peers, ", "))
+			}
+			return "", errors.Join(err, ctx.Err())
+		}
+		time.Sleep(200 * time.Millisecond)
+	}
+}
+
+// stop stops heartbeat as this machine does it, and itself if it was started in another way.
+func (n node) stop(ctx context.Context) error {
+	if err := service("stop"); err != nil || !n.running(ctx) {
+		return err
+	}
+	return run(filepath.Join(n.haBin, "heartbeat"), "-k")
+}
+
 // safe wants the other node to have the resources: now, or, if standby is set, after they were moved there.
 func (n node) safe(ctx context.Context, standby bool, say func(string, ...any)) error {
 	groups, err := n.settle(ctx, time.Minute)

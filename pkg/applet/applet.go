@@ -26,6 +26,15 @@ func OS() Env {
 	return Env{Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Getenv: os.Getenv}
 }
 
+// version is the package's, which its build sets; the originals' programs have their own.
+var version = "built from source"
+
+const firstSteps = `A first try, which touches nothing:        systole demo
+Your files, if you have a pair already:    systole check
+Then, node by node:                        systole adopt --dry-run
+The manual:                                systole help, or man systole
+More about a command: COMMAND --help for the first six, which are new; man COMMAND for the others.`
+
 // program is one program: its names as argv[0] may have them, and what it does. args excludes
 // the name. run returns the exit status and parses its own arguments: the old programs with
 // pkg/getopt, because urfave/cli has another grammar.
@@ -52,6 +61,10 @@ func Main(argv []string, env Env) int {
 	app := &cli.App{
 		Name:            "systole",
 		Usage:           "heartbeat 3.0 and ldirectord, reimplemented",
+		UsageText:       "systole COMMAND [ARGUMENT...]\n" + "COMMAND [ARGUMENT...]   where it is installed under its own name",
+		Description:     firstSteps,
+		Version:         version,
+		Flags:           []cli.Flag{cli.HelpFlag, cli.VersionFlag}, // not by themselves: there is a command "help"
 		HideHelpCommand: true,
 		Writer:          env.Stdout,
 		ErrWriter:       env.Stderr,

@@ -34,6 +34,25 @@ const (
 		"\t-C only valid with -R\n\t-r is mutually exclusive with -R\n"
 )
 
+const heartbeatHelp = `Usage: heartbeat [OPTION...]
+
+Without options: starts the cluster of /etc/ha.d (ha.cf, authkeys, haresources).
+
+  -s   say whether it runs (0: yes, 1: no, its pid file is stale, 3: no)
+  -k   stop it: resources go to the other node first; returns when it is gone
+  -r   have it read its files again; what runs goes on
+  -f   start it, but stay in the foreground (for systemd)
+  -d   more debugging, once more for each
+  -M   start it without resources
+  -l   no realtime priority
+  -D   print the default settings
+  -V   print the version
+  -R, -C, -v, -W   taken for the sake of the original's callers
+
+Mistakes in its files are on standard error and in ha-log; "systole check" finds them beforehand.
+More: man heartbeat, or systole help heartbeat
+`
+
 var heartbeatGrammar = getopt.Grammar{Dialect: getopt.Short, Opts: []getopt.Opt{
 	{Short: 'd'},
 	{Short: 'D'},
@@ -85,6 +104,10 @@ const (
 func heartbeat(env Env, args []string) int {
 	if text := env.Getenv(daemonEnv); text != "" {
 		return heartbeatDaemon(env, text)
+	}
+	if len(args) == 1 && args[0] == "--help" {
+		fmt.Fprint(env.Stdout, heartbeatHelp)
+		return exitOK
 	}
 	r, err := heartbeatGrammar.Parse(args)
 	if r.Has("V") {
