@@ -65,7 +65,8 @@ func (e *Engine) reask() {
 	if e.asking.again = e.now.Add(askAgain); e.rsc.Closing() {
 		return
 	}
-	if len(e.jobs) > 0 {
+	if len(e.jobs) > 0 || len(e.stonith.resets) > 0 {
+		// What a node may still hold that is being reset is not taken before.
 		e.asking.again = e.now.Add(askSoon)
 		return
 	}
