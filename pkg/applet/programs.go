@@ -30,6 +30,7 @@ func programs() []program {
 		takeoverProgram,
 		addNodeProgram,
 		delNodeProgram,
+		propagateProgram,
 		setWeightProgram,
 		setSiteProgram,
 		resourceManagerProgram,
