@@ -33,6 +33,7 @@ func TestVMLdirectordTable(t *testing.T) {
 	t.Run("Drain", d.drains)
 	t.Run("MissingScheduler", d.missingScheduler)
 	t.Run("Edits", d.edits)
+	t.Run("LeftAlone", d.leftAlone)
 	t.Run("Persistence", d.persistence)
 	t.Run("Unloaded", d.unloaded) // last: it empties the table
 }
@@ -366,6 +367,53 @@ func (d *tableDirector) edits(t *testing.T) {
 			t.Errorf("%v is not counted", edit)
 		}
 	}
+}
+
+// leftAlone has somebody else remove what is to stay removed then, and something that is not.
+func (d *tableDirector) leftAlone(t *testing.T) {
+	const (
+		quiet = "virtual=172.16.60.111:81\n\treal=172.16.60.204:1 masq\n\treal=172.16.60.204:80 masq\n\tchecktype=connect\n\tscheduler=rr\n\tquiescent=yes\n"
+		free  = "service 172.16.60.111:7000 leaveedits yes\n"
+	)
+	if err := d.Master.WriteFile("/etc/ha.d/systole.cf", []byte(free), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	d.configure(t, "readdquiescent=no\n"+tableConfig+quiet)
+	d.run(t, "ldirectord", "reload")
+	d.waitTable(t, "a server without weight", func(table string) bool {
+		return strings.Count(table, "->") == 7 && regexp.MustCompile(`172.16.60.204:1 +Masq +0 `).MatchString(table)
+	})
+	removed := []string{"172.16.60.111:81 172.16.60.204:1", "172.16.60.111:7000 172.16.60.205:7000", "172.16.60.111:81 172.16.60.204:80"}
+	has := func(n int) bool {
+		service, server, _ := strings.Cut(removed[n], " ")
+		return regexp.MustCompile(`(?m)^-a -t ` + service + ` -r ` + server + ` `).MatchString(d.run(t, "ipvsadm", "-Sn"))
+	}
+	before := d.repairs(t)
+	remove := func(n int) {
+		service, server, _ := strings.Cut(removed[n], " ")
+		if !has(n) {
+			t.Fatalf("%s is not there", removed[n])
+		}
+		d.run(t, "ipvsadm", "-d", "-t", service, "-r", server)
+	}
+	remove(0)
+	remove(1)
+	for range 2 { // intervals
+		remove(2)
+		waitFor(t, time.Minute, "the third is back", func() bool { return has(2) })
+		if has(0) || has(1) {
+			t.Errorf("what somebody else has removed is back:\n%s", d.run(t, "ipvsadm", "-Sn"))
+		}
+	}
+	if got := d.repairs(t) - before; got != 2 {
+		t.Errorf("%d repairs are counted", got)
+	}
+	if err := d.Master.Remove("/etc/ha.d/systole.cf"); err != nil {
+		t.Fatal(err)
+	}
+	d.configure(t, tableConfig)
+	d.run(t, "ldirectord", "reload")
+	d.waitTable(t, "the first file again", func(table string) bool { return strings.Count(table, "->") == 5 })
 }
 
 func (d *tableDirector) repairs(t *testing.T) (n uint64) {

@@ -47,7 +47,7 @@ func (u *Unavailable) Unwrap() error { return u.Cause }
 func Open(ctx context.Context) (*Table, error) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	t, err := dial()
+	t, err := dial(ctx)
 	if err == nil {
 		// The kernel tells anyone that there is IPVS, but only root what it holds.
 		if _, err = t.Info(ctx); err == nil {
@@ -65,14 +65,22 @@ func Open(ctx context.Context) (*Table, error) {
 		}
 		return nil, &Unavailable{Cause: err, Modprobe: said}
 	}
-	if t, err = dial(); err != nil {
+	if t, err = dial(ctx); err != nil {
 		return nil, &Unavailable{Cause: err, Modprobe: said}
 	}
 	return t, nil
 }
 
 // dial makes both connections, or none.
-func dial() (*Table, error) {
+func dial(ctx context.Context) (t *Table, err error) {
+	err = again(ctx, func() (err error) {
+		t, err = dialOnce()
+		return err
+	})
+	return t, err
+}
+
+func dialOnce() (*Table, error) {
 	own, err := genetlink.Dial(nil)
 	if err != nil {
 		return nil, err

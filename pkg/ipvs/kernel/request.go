@@ -64,11 +64,16 @@ var schedulerFlags = map[uint32]uint32{ipvs.SchedFlag1: 0x0008, ipvs.SchedFlag2:
 // attempts is how often an interrupted or overrun request is made.
 const attempts = 5
 
-// try makes a request, again if it failed for no fault of its own: a signal, a receive buffer
-// that was too small.
+// try makes a request.
 func (t *Table) try(ctx context.Context, request func() error) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	return again(ctx, request)
+}
+
+// again makes a request, again if it failed for no fault of its own: a signal, a receive buffer
+// that was too small.
+func again(ctx context.Context, request func() error) error {
 	var err error
 	for range attempts {
 		if ctxErr := ctx.Err(); ctxErr != nil {
