@@ -61,6 +61,7 @@ func (a *adoption) difference(before map[string]string) []string {
 
 // TestAdoptStopped is the same on a node whose heartbeat does not run, without dpkg on the second: it is about files.
 func TestAdoptStopped(t *testing.T) {
+	t.Parallel()
 	lab.NeedPrograms(t, "dpkg-divert")
 	h := lab.Tutorial(t, lab.HostsOptions{Master: lab.Original, Slave: lab.Original, Userspace: true, Log: func(string, ...any) {}})
 	a := &adoption{T: t, Hosts: h, master: machine{t, h.Master}, slave: machine{t, h.Slave}}

@@ -65,6 +65,8 @@ func TestAdopt(t *testing.T) {
 // on ha-master, with the original's own unit; ha-slave has init scripts alone.
 func newAdoption(t *testing.T, systemd bool) *adoption {
 	lab.NeedPrograms(t, "dpkg-divert")
+	clusters <- struct{}{}
+	t.Cleanup(func() { <-clusters })
 	conf := func(master bool) map[string]string {
 		return map[string]string{"/etc/ha.d/ha.cf": fastTimers.Replace(lab.TutorialConfig(master)["/etc/ha.d/ha.cf"])}
 	}

@@ -24,6 +24,7 @@ SetHandler server-status
 // TestAgents has our ResourceManager take and give up groups of OCF agents as Debian's resource-agents package has them,
 // through our scripts of resource.d, and looks at what they did.
 func TestAgents(t *testing.T) {
+	t.Parallel()
 	lab.NeedPrograms(t, "/usr/lib/ocf/resource.d/heartbeat/apache", "apache2", "iptables", "mail")
 	node, err := lab.Net(t).AddNode(lab.NodeSpec{Name: "agents", Links: []lab.Link{{Name: "eth0"}}, Roots: []string{installRoot(t)}})
 	if err != nil {

@@ -20,6 +20,7 @@ import (
 // TestCLI plays the record of the originals' command lines (testdata/cli.txt.gz: every program,
 // never started, running, stopped) on a pair of ours: what each prints and returns has to be the same.
 func TestCLI(t *testing.T) {
+	t.Parallel()
 	stages := readCLI(t, "testdata/cli.txt.gz")
 	h := lab.Tutorial(t, lab.HostsOptions{
 		Env:    []string{"SYSTOLE_NO_REBOOT=1"},

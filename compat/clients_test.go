@@ -27,7 +27,11 @@ func TestClients(t *testing.T) {
 	}
 	var all sync.WaitGroup
 	for _, r := range runs {
-		all.Go(r.play)
+		all.Go(func() {
+			clusters <- struct{}{}
+			defer func() { <-clusters }()
+			r.play()
+		})
 	}
 	all.Wait()
 	want := runs[3] // the originals among themselves

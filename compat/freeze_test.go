@@ -16,6 +16,7 @@ import (
 // called it dead and taken everything, and lets it go on: it says that it was away, lets go of all before
 // it does anything else, and the pair ends with one owner. It takes 30 s.
 func TestFreeze(t *testing.T) {
+	t.Parallel()
 	var all sync.WaitGroup
 	for _, p := range [][2]lab.Impl{{lab.Ours, lab.Ours}, {lab.Ours, lab.Original}} {
 		for _, failback := range []string{"on", "off", "legacy"} {

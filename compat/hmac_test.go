@@ -23,7 +23,7 @@ func TestHMAC(t *testing.T) {
 	t.Parallel()
 	var all sync.WaitGroup
 	for name, play := range map[string]func(*testing.T){"pair": playHMAC, "mixed": playHMACMixed} {
-		all.Go(func() { t.Run(name, play) })
+		beside(t, &all, name, play)
 	}
 	all.Wait()
 }
@@ -91,6 +91,9 @@ func playHMAC(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.owner(h.Slave, h.Master)
+	waitFor(t, limit, "ha-slave says that the link is dead", func() bool {
+		return strings.Contains(h.Slave.Log(), "Link Status update: Link ha-master/eth0 now has status dead")
+	})
 	dead := h.Slave.Log()
 	c, err := h.Client.Dial(t.Context(), "udp4", net.JoinHostPort(h.Slave.Addr().String(), "694"))
 	if err != nil {

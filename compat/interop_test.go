@@ -32,9 +32,18 @@ var stories = []struct {
 	{"leftover", playLeftover, true},
 }
 
-// atOnce is how many clusters run side by side. They mostly wait: t.Parallel, which allows as many as
-// there are processors, would take twice as long.
-const atOnce = 4
+// clusters are the places for clusters that run side by side, in all tests together. They mostly wait, so that there
+// are more than processors; but too many at once, and the original's scripts take longer than its deadtime.
+var clusters = make(chan struct{}, 6)
+
+// beside runs a subtest with a cluster beside others when there is a place for it.
+func beside(t *testing.T, all *sync.WaitGroup, name string, play func(*testing.T)) {
+	all.Go(func() {
+		clusters <- struct{}{}
+		defer func() { <-clusters }()
+		t.Run(name, play)
+	})
+}
 
 // TestInterop plays the recorded scenarios with the original as the peer, on either side, and
 // with two nodes of ours. The virtual address must be where it was in the record, and each
@@ -42,19 +51,12 @@ const atOnce = 4
 func TestInterop(t *testing.T) {
 	t.Parallel()
 	var all sync.WaitGroup
-	slots := make(chan struct{}, atOnce)
 	for _, s := range stories {
 		for _, p := range pairs {
 			if s.oursOnly && p[1] != lab.Ours {
 				continue
 			}
-			all.Go(func() {
-				slots <- struct{}{}
-				defer func() { <-slots }()
-				t.Run(fmt.Sprintf("%s/%v-%v", s.name, p[0], p[1]), func(t *testing.T) {
-					s.play(newInterop(t, p))
-				})
-			})
+			beside(t, &all, fmt.Sprintf("%s/%v-%v", s.name, p[0], p[1]), func(t *testing.T) { s.play(newInterop(t, p)) })
 		}
 	}
 	all.Wait()

@@ -24,6 +24,7 @@ const (
 // original's apphbd: both log the same of it. Then ours loses ha_logd, and no line; and apphbd sees it
 // stand still.
 func TestLogdAndApphbd(t *testing.T) {
+	t.Parallel()
 	lab.NeedPrograms(t, logd, originalApphbd)
 	program, err := os.ReadFile(originalApphbd)
 	if err != nil {

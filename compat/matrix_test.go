@@ -36,31 +36,26 @@ var odd = []struct {
 func TestMatrix(t *testing.T) {
 	t.Parallel()
 	var all sync.WaitGroup
-	slots := make(chan struct{}, 2*atOnce)
 	for _, o := range odd {
 		for _, p := range pairs[:2] {
-			all.Go(func() {
-				slots <- struct{}{}
-				defer func() { <-slots }()
-				t.Run(fmt.Sprintf("%s/%v-%v", o.name, p[0], p[1]), func(t *testing.T) {
-					h := lab.Tutorial(t, lab.HostsOptions{
-						Master: p[0], Slave: p[1],
-						Env:          []string{"SYSTOLE_NO_REBOOT=1"},
-						Config:       map[string]string{"/etc/ha.d/systole.cf": "logdialect debian12\n"},
-						MasterConfig: oddConfig(true, o.keys, o.ha, o.haMaster),
-						SlaveConfig:  oddConfig(false, o.keys+o.keySlave, o.ha),
-						Log:          func(string, ...any) {},
-					})
-					s := &interop{T: t, Hosts: h}
-					t.Cleanup(func() {
-						for _, d := range []*lab.Director{s.Master, s.Slave} {
-							if s.Failed() {
-								s.Logf("ha-log of %s (%v):\n%s", d.Name(), d.Impl, d.Log())
-							}
-						}
-					})
-					o.play(s)
+			beside(t, &all, fmt.Sprintf("%s/%v-%v", o.name, p[0], p[1]), func(t *testing.T) {
+				h := lab.Tutorial(t, lab.HostsOptions{
+					Master: p[0], Slave: p[1],
+					Env:          []string{"SYSTOLE_NO_REBOOT=1"},
+					Config:       map[string]string{"/etc/ha.d/systole.cf": "logdialect debian12\n"},
+					MasterConfig: oddConfig(true, o.keys, o.ha, o.haMaster),
+					SlaveConfig:  oddConfig(false, o.keys+o.keySlave, o.ha),
+					Log:          func(string, ...any) {},
 				})
+				s := &interop{T: t, Hosts: h}
+				t.Cleanup(func() {
+					for _, d := range []*lab.Director{s.Master, s.Slave} {
+						if s.Failed() {
+							s.Logf("ha-log of %s (%v):\n%s", d.Name(), d.Impl, d.Log())
+						}
+					}
+				})
+				o.play(s)
 			})
 		}
 	}
@@ -223,11 +218,7 @@ func playRestarts(s *interop) {
 func playStopped(s *interop) {
 	s.up()
 	s.told("S1", s.Master, s.Slave)
-	s.do("stop ha-master", s.Master.Stop)
-	s.owner(s.Slave, s.Master)
-	s.told("S2", s.Master, s.Slave)
-	s.do("stop ha-slave", s.Slave.Stop)
-	s.noOwner()
+	s.down()
 }
 
 // playLoss loses 30 % of the packets of both for a while: whatever that leads to, one owner is left.
@@ -285,25 +276,20 @@ func TestMatrixKeys(t *testing.T) {
 	t.Parallel()
 	const keys = "1 crc\n2 sha1 HI!\n3 md5 Hello!\n"
 	var all sync.WaitGroup
-	slots := make(chan struct{}, 2*atOnce)
 	for m := 1; m <= 3; m++ {
 		for sl := 1; sl <= 3; sl++ {
 			for _, p := range pairs[:2] {
-				all.Go(func() {
-					slots <- struct{}{}
-					defer func() { <-slots }()
-					t.Run(fmt.Sprintf("%d-%d/%v-%v", m, sl, p[0], p[1]), func(t *testing.T) {
-						h := lab.Tutorial(t, lab.HostsOptions{
-							Master: p[0], Slave: p[1], Env: []string{"SYSTOLE_NO_REBOOT=1"}, Log: func(string, ...any) {},
-							MasterConfig: oddConfig(true, fmt.Sprintf("auth %d\n%s", m, keys)),
-							SlaveConfig:  oddConfig(false, fmt.Sprintf("auth %d\n%s", sl, keys)),
-						})
-						s := &interop{T: t, Hosts: h}
-						s.do("start ha-master", s.Master.Start)
-						s.do("start ha-slave", s.Slave.Start)
-						s.believes(s.Master, s.Slave, m, sl)
-						s.believes(s.Slave, s.Master, sl, m)
+				beside(t, &all, fmt.Sprintf("%d-%d/%v-%v", m, sl, p[0], p[1]), func(t *testing.T) {
+					h := lab.Tutorial(t, lab.HostsOptions{
+						Master: p[0], Slave: p[1], Env: []string{"SYSTOLE_NO_REBOOT=1"}, Log: func(string, ...any) {},
+						MasterConfig: oddConfig(true, fmt.Sprintf("auth %d\n%s", m, keys)),
+						SlaveConfig:  oddConfig(false, fmt.Sprintf("auth %d\n%s", sl, keys)),
 					})
+					s := &interop{T: t, Hosts: h}
+					s.do("start ha-master", s.Master.Start)
+					s.do("start ha-slave", s.Slave.Start)
+					s.believes(s.Master, s.Slave, m, sl)
+					s.believes(s.Slave, s.Master, sl, m)
 				})
 			}
 		}

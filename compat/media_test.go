@@ -38,33 +38,28 @@ var mediaStories = []struct {
 func TestMedia(t *testing.T) {
 	t.Parallel()
 	var all sync.WaitGroup
-	slots := make(chan struct{}, 6) // they mostly wait, see atOnce
 	for _, m := range mediaStories {
 		for _, p := range pairs[:2] {
-			all.Go(func() {
-				slots <- struct{}{}
-				defer func() { <-slots }()
-				t.Run(fmt.Sprintf("%s/%v-%v", m.name, p[0], p[1]), func(t *testing.T) {
-					s := newInterop(t, p, withMedia(m.lines))
-					if m.name == "serial" {
-						if _, err := s.Serial(s.Master.Node, s.Slave.Node, "/dev/ttyS0"); err != nil {
-							t.Fatal(err)
-						}
-					}
-					s.media = func(log string) string { return startedWith(asked.ReplaceAllString(log, ""), m.start) }
-					s.harmless = []string{"WARN: eth0 has no carrier: "} // the plug is pulled a moment after the cables
-					s.do("start ha-master", s.Master.Start)
-					s.do("start ha-slave", s.Slave.Start)
-					s.owner(s.Master, s.Slave)
-					s.told(m.record, s.Master)
-					if err := s.Master.PowerOff(); err != nil {
+			beside(t, &all, fmt.Sprintf("%s/%v-%v", m.name, p[0], p[1]), func(t *testing.T) {
+				s := newInterop(t, p, withMedia(m.lines))
+				if m.name == "serial" {
+					if _, err := s.Serial(s.Master.Node, s.Slave.Node, "/dev/ttyS0"); err != nil {
 						t.Fatal(err)
 					}
-					s.owner(s.Slave, s.Master)
-					s.told(m.record, s.Slave)
-					s.do("stop ha-slave", s.Slave.Stop)
-					s.noOwner()
-				})
+				}
+				s.media = func(log string) string { return startedWith(asked.ReplaceAllString(log, ""), m.start) }
+				s.harmless = []string{"WARN: eth0 has no carrier: "} // the plug is pulled a moment after the cables
+				s.do("start ha-master", s.Master.Start)
+				s.do("start ha-slave", s.Slave.Start)
+				s.owner(s.Master, s.Slave)
+				s.told(m.record, s.Master)
+				if err := s.Master.PowerOff(); err != nil {
+					t.Fatal(err)
+				}
+				s.owner(s.Slave, s.Master)
+				s.told(m.record, s.Slave)
+				s.do("stop ha-slave", s.Slave.Stop)
+				s.noOwner()
 			})
 		}
 	}
@@ -119,9 +114,7 @@ func TestCables(t *testing.T) {
 	t.Parallel()
 	var all sync.WaitGroup
 	for _, p := range pairs[:2] {
-		all.Go(func() {
-			t.Run(fmt.Sprintf("%v-%v", p[0], p[1]), func(t *testing.T) { playCables(newCables(t, p)) })
-		})
+		beside(t, &all, fmt.Sprintf("%v-%v", p[0], p[1]), func(t *testing.T) { playCables(newCables(t, p)) })
 	}
 	all.Wait()
 }
@@ -145,7 +138,9 @@ func playCables(s *cables) {
 	s.do("start ha-master", s.Master.Start)
 	s.do("start ha-slave", s.Slave.Start)
 	s.owner(s.Master, s.Slave)
-	s.told("S13-bcast", s.Master)
+	for _, d := range []*lab.Director{s.Master, s.Slave} {
+		s.records = append(s.records, goldenLog(s.T, "S13-bcast", d.Name()))
+	}
 	for _, link := range []string{"eth0", "eth1", "/dev/ttyS0"} {
 		s.link(link, "up", 1)
 	}

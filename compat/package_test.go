@@ -78,6 +78,7 @@ func (m machine) run(command string) string {
 
 // TestPackageClean installs, upgrades, removes and purges the .deb where the originals are not.
 func TestPackageClean(t *testing.T) {
+	t.Parallel()
 	lab.NeedPrograms(t, "dpkg", "lintian")
 	dist := packages(t)
 	deb := filepath.Join(dist, "systole_0.1.0_amd64.deb")
@@ -121,6 +122,7 @@ func TestPackageClean(t *testing.T) {
 
 // TestPackageOverOriginals replaces the original's packages on both nodes of a running pair, with dpkg alone.
 func TestPackageOverOriginals(t *testing.T) {
+	t.Parallel()
 	dist := packages(t)
 	h := lab.Tutorial(t, lab.HostsOptions{
 		Master: lab.Original, Slave: lab.Original, Env: []string{"SYSTOLE_NO_REBOOT=1"}, Userspace: true, Log: func(string, ...any) {},
@@ -177,6 +179,7 @@ func TestPackageOverOriginals(t *testing.T) {
 // TestPackagePurge replaces the originals and purges what is left of their packages, whose scripts know nothing of ours:
 // the administrator's files, and what starts at boot, are as before.
 func TestPackagePurge(t *testing.T) {
+	t.Parallel()
 	lab.NeedPrograms(t, "dpkg", "systemctl")
 	deb := filepath.Join(packages(t), "systole_0.1.0_amd64.deb")
 	node, err := lab.Net(t).AddNode(lab.NodeSpec{Name: "purge"})
@@ -215,6 +218,7 @@ func TestPackagePurge(t *testing.T) {
 
 // TestPackageRPM installs, upgrades and removes the .rpm, with its scripts, in a file tree of its own.
 func TestPackageRPM(t *testing.T) {
+	t.Parallel()
 	lab.NeedPrograms(t, "rpm")
 	file := filepath.Join(packages(t), "systole-0.1.0-1.x86_64.rpm")
 	list, err := exec.Command("rpm", "-qpl", file).Output()

@@ -15,6 +15,7 @@ import (
 // until both have the address, and heals it. Two of ours settle at once which of them keeps it, and
 // a client notices next to nothing; with an original peer the pair ends with one owner by itself.
 func TestPartition(t *testing.T) {
+	t.Parallel()
 	if err := lab.CanFilter(); err != nil {
 		t.Skip(err)
 	}
@@ -31,14 +32,9 @@ func TestPartition(t *testing.T) {
 		{[2]lab.Impl{lab.Original, lab.Ours}, "legacy"},
 	}
 	var all sync.WaitGroup
-	slots := make(chan struct{}, atOnce)
 	for _, c := range cases {
-		all.Go(func() {
-			slots <- struct{}{}
-			defer func() { <-slots }()
-			t.Run(fmt.Sprintf("%v-%v-%s", c.impl[0], c.impl[1], c.failback), func(t *testing.T) {
-				playPartition(newInteropFailback(t, c.impl, c.failback))
-			})
+		beside(t, &all, fmt.Sprintf("%v-%v-%s", c.impl[0], c.impl[1], c.failback), func(t *testing.T) {
+			playPartition(newInteropFailback(t, c.impl, c.failback))
 		})
 	}
 	all.Wait()

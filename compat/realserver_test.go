@@ -14,6 +14,7 @@ import (
 // host on the network gets no ARP answer for the virtual address and still reaches it as a director does, by the real
 // server's hardware address; then all is as before.
 func TestRealserver(t *testing.T) {
+	t.Parallel()
 	lab.NeedPrograms(t, "ping", "ip")
 	n := lab.Net(t)
 	rhel := filepath.Join(t.TempDir(), "rhel")

@@ -16,6 +16,7 @@ import (
 // rotate without a lost heartbeat, lines of haresources come, go and move, broken files change nothing,
 // and another ha.cf is in force with the address in place. It takes 50 s.
 func TestReloadLive(t *testing.T) {
+	t.Parallel()
 	var all sync.WaitGroup
 	for _, p := range [][2]lab.Impl{{lab.Ours, lab.Ours}, {lab.Ours, lab.Original}} {
 		all.Go(func() {

@@ -29,6 +29,7 @@ esac
 // pairs of two of ours, and of ours with an original on either side. Each group has one owner at the end of
 // each move, and what is slow to stop is never started elsewhere before it is down. It takes 80 s.
 func TestStandby(t *testing.T) {
+	t.Parallel()
 	var all sync.WaitGroup
 	for _, p := range pairs {
 		for name, play := range map[string]func(*standbys){"moves": (*standbys).moves, "failure": (*standbys).failure} {

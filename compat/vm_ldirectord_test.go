@@ -408,25 +408,39 @@ func (p *ldirectordPair) samePrograms() {
 	}
 }
 
-// sameLines compares what was logged since the last time.
+// lines are what a side has logged since the last time, and where its log ends.
+func (p *ldirectordPair) lines(s *side2) (said []string, end int) {
+	p.t.Helper()
+	text, err := s.ReadFile("/var/log/ldirectord.log")
+	p.must(err)
+	for line := range strings.Lines(string(text[s.logged:])) {
+		// With fork=yes the original's children do not know of each other.
+		_, rest, _ := strings.Cut(line, "] ")
+		if bothLog.MatchString(rest) && !strings.Contains(rest, "10.8.15.") {
+			said = append(said, rest)
+		}
+		if programLog.MatchString(rest) {
+			s.programs[rest] = true
+		}
+	}
+	slices.Sort(said)
+	return said, len(text)
+}
+
+// sameLines compares what was logged since the last time. A line may come a round of checks after the table
+// has changed: one that says that a server is well again for good.
 func (p *ldirectordPair) sameLines(when string) {
 	p.t.Helper()
 	var said [2][]string
-	for i, s := range p.sides {
-		text, err := s.ReadFile("/var/log/ldirectord.log")
-		p.must(err)
-		for line := range strings.Lines(string(text[s.logged:])) {
-			// With fork=yes the original's children do not know of each other.
-			_, rest, _ := strings.Cut(line, "] ")
-			if bothLog.MatchString(rest) && !strings.Contains(rest, "10.8.15.") {
-				said[i] = append(said[i], rest)
-			}
-			if programLog.MatchString(rest) {
-				s.programs[rest] = true
-			}
+	for begun := time.Now(); ; time.Sleep(100 * time.Millisecond) {
+		var ends [2]int
+		for i, s := range p.sides {
+			said[i], ends[i] = p.lines(s)
 		}
-		s.logged = len(text)
-		slices.Sort(said[i])
+		if slices.Equal(said[0], said[1]) || time.Since(begun) > 10*time.Second || when == "all servers are up" || when == "other files" {
+			p.sides[0].logged, p.sides[1].logged = ends[0], ends[1]
+			break
+		}
 	}
 	if when == "all servers are up" || when == "other files" {
 		p.sameMails("")
