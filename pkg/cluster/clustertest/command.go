@@ -50,7 +50,7 @@ func Set(c *cluster.Config, name, value string) error {
 func (s *Sim) Command(words []string) error {
 	args := words[1:]
 	want := map[string]int{
-		"start": 1, "stop": 1, "restart": 1, "reload": 1, "kill": 1, "poweroff": 1, "freeze": 1, "thaw": 1,
+		"start": 1, "stop": 1, "restart": 1, "reload": 1, "kill": 1, "poweroff": 1, "freeze": 1, "suspend": 1, "thaw": 1,
 		"cut": 2, "heal": 2, "loss": 1, "dup": 1, "delay": 2, "reorder": 1, "standby": 2, "takeover": 2,
 		"slow": 3, "nostart": 3, "nostop": 3, "poll": 2, "clock": 2, "noreset": 2,
 	}
@@ -122,6 +122,8 @@ func (m *Machine) command(cmd string, args []string) error {
 		m.PowerOff()
 	case "freeze":
 		m.Freeze()
+	case "suspend":
+		m.Suspend()
 	case "thaw":
 		m.Thaw()
 	case "standby":

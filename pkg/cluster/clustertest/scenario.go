@@ -51,6 +51,7 @@ func ParseGroups(text string) []cluster.Group {
 // names and key=value settings, its text haresources lines. The other commands:
 //
 //	start|stop|kill|poweroff|freeze|thaw NODE   kill is -9, poweroff takes the groups down too
+//	suspend NODE                                the machine with its clocks, until thaw
 //	restart|reload NODE                         with its resources given up, or kept
 //	run DURATION                                prints what was logged meanwhile
 //	state                                       prints a line for each machine

@@ -149,7 +149,9 @@ type Machine struct {
 	boot   int // counts ends that no call outlives
 	tick   uint64
 	frozen bool
-	held   []func() // what came while frozen
+	held   []func()      // what came while frozen
+	behind time.Duration // how far the machine's monotonic clock is behind the true time: it was suspended
+	asleep time.Time     // since when it is suspended; zero if it is not
 	exit   *cluster.Exit
 }
 
@@ -184,9 +186,9 @@ func (m *Machine) Start() {
 	m.exit, m.frozen, m.held = nil, false, nil
 	m.cfg.Generation++
 	if m.Make != nil {
-		m.Engine = m.Make(m.cfg, m.sim.Now)
+		m.Engine = m.Make(m.cfg, m.now())
 	} else {
-		m.Engine = cluster.New(m.cfg, m.sim.Now)
+		m.Engine = cluster.New(m.cfg, m.now())
 	}
 	m.cfg.Restarted, m.cfg.Held = false, cluster.None
 	m.Step(cluster.Tick{})
@@ -220,7 +222,17 @@ func (m *Machine) PowerOff() {
 // Freeze stops the daemon (SIGSTOP); what comes meanwhile waits for Thaw.
 func (m *Machine) Freeze() { m.frozen = m.Engine != nil }
 
-// Thaw lets a frozen daemon go on. It finds its timer due first, then what has come.
+// Suspend stops the whole machine, its clocks too, as a hypervisor's stop does; what is sent to it is lost.
+func (m *Machine) Suspend() {
+	if m.Freeze(); m.frozen {
+		m.asleep = m.sim.Now
+	}
+}
+
+// now is the machine's monotonic clock.
+func (m *Machine) now() time.Time { return m.sim.Now.Add(-m.behind) }
+
+// Thaw lets a frozen daemon, or a suspended machine, go on. It finds its timer due first, then what has come.
 func (m *Machine) Thaw() {
 	if !m.frozen {
 		return
@@ -228,6 +240,10 @@ func (m *Machine) Thaw() {
 	m.frozen = false
 	held := m.held
 	m.held = nil
+	if !m.asleep.IsZero() {
+		m.behind += m.sim.Now.Sub(m.asleep)
+		m.asleep, held = time.Time{}, nil
+	}
 	m.Step(cluster.Tick{})
 	for _, f := range held {
 		f()
@@ -279,7 +295,7 @@ func (m *Machine) Step(in cluster.Input) {
 		return
 	}
 	run := m.run
-	actions := m.Engine.Step(m.sim.Now, in)
+	actions := m.Engine.Step(m.now(), in)
 	for _, a := range actions {
 		if m.run != run {
 			return
@@ -295,7 +311,7 @@ func (m *Machine) Step(in cluster.Input) {
 	if at, ok := m.Engine.Deadline(); ok {
 		m.tick++
 		tick := m.tick
-		m.later(at.Sub(m.sim.Now), func() {
+		m.later(at.Sub(m.now()), func() {
 			if tick == m.tick {
 				m.Step(cluster.Tick{})
 			}
