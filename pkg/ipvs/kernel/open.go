@@ -93,7 +93,7 @@ func dialOnce() (*Table, error) {
 	if err != nil {
 		return nil, errors.Join(err, own.Close())
 	}
-	return &Table{lib: lib, libCloser: lib.(io.Closer), own: own, family: family.ID}, nil
+	return &Table{lib: lib, libCloser: lib.(io.Closer), own: own, family: family.ID, dial: dialOnce}, nil
 }
 
 // modprobe asks the program that the kernel itself would ask.

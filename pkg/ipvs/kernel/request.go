@@ -68,7 +68,31 @@ const attempts = 5
 func (t *Table) try(ctx context.Context, request func() error) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return again(ctx, request)
+	return again(ctx, func() error {
+		err := request()
+		if interrupted(err) {
+			t.renew()
+		}
+		return err
+	})
+}
+
+// renew makes new connections: on the old ones the answer to what failed may still come, and would be
+// taken for that to the next request. If none can be made, the old ones have to do.
+func (t *Table) renew() {
+	if t.dial == nil {
+		return
+	}
+	fresh, err := t.dial()
+	if err != nil {
+		return
+	}
+	_ = t.Close() // nothing is expected of them any more
+	t.lib, t.libCloser, t.own, t.family = fresh.lib, fresh.libCloser, fresh.own, fresh.family
+}
+
+func interrupted(err error) bool {
+	return errors.Is(err, syscall.EINTR) || errors.Is(err, syscall.ENOBUFS)
 }
 
 // again makes a request, again if it failed for no fault of its own: a signal, a receive buffer
@@ -79,7 +103,7 @@ func again(ctx context.Context, request func() error) error {
 		if ctxErr := ctx.Err(); ctxErr != nil {
 			return ctxErr
 		}
-		if err = request(); !errors.Is(err, syscall.EINTR) && !errors.Is(err, syscall.ENOBUFS) {
+		if err = request(); !interrupted(err) {
 			return err
 		}
 	}

@@ -23,6 +23,7 @@ type Table struct {
 	libCloser io.Closer
 	own       *genetlink.Conn
 	family    uint16
+	dial      func() (*Table, error) // makes new connections; nil: these are all there will be
 }
 
 var (
