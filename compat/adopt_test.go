@@ -63,7 +63,7 @@ func (a *adoption) difference(before map[string]string) []string {
 func TestAdoptStopped(t *testing.T) {
 	t.Parallel()
 	lab.NeedPrograms(t, "dpkg-divert")
-	h := lab.Tutorial(t, lab.HostsOptions{Master: lab.Original, Slave: lab.Original, Userspace: true, Log: func(string, ...any) {}})
+	h := tutorial(t, lab.HostsOptions{Master: lab.Original, Slave: lab.Original, Userspace: true, Log: func(string, ...any) {}})
 	a := &adoption{T: t, Hosts: h, master: machine{t, h.Master}, slave: machine{t, h.Slave}}
 	text, err := os.ReadFile(program(t))
 	if err != nil {

@@ -65,12 +65,10 @@ func TestAdopt(t *testing.T) {
 // on ha-master, with the original's own unit; ha-slave has init scripts alone.
 func newAdoption(t *testing.T, systemd bool) *adoption {
 	lab.NeedPrograms(t, "dpkg-divert")
-	clusters <- struct{}{}
-	t.Cleanup(func() { <-clusters })
 	conf := func(master bool) map[string]string {
 		return map[string]string{"/etc/ha.d/ha.cf": fastTimers.Replace(lab.TutorialConfig(master)["/etc/ha.d/ha.cf"])}
 	}
-	h := lab.Tutorial(t, lab.HostsOptions{
+	h := tutorial(t, lab.HostsOptions{
 		Master: lab.Original, Slave: lab.Original, Userspace: true, Log: func(string, ...any) {},
 		// The original's ipvsadm is a stand-in that keeps its table in a file, and ours a table that is forgotten: the
 		// directors themselves answer at the address.

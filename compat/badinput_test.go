@@ -54,7 +54,7 @@ func newVictimWith(t *testing.T, more string) *victim {
 	conf := func(master bool) map[string]string {
 		return map[string]string{"/etc/ha.d/ha.cf": patientTimers.Replace(lab.TutorialConfig(master)["/etc/ha.d/ha.cf"]) + more}
 	}
-	v := &victim{T: t, signed: map[string]int{}, Hosts: lab.Tutorial(t, lab.HostsOptions{
+	v := &victim{T: t, signed: map[string]int{}, Hosts: tutorial(t, lab.HostsOptions{
 		Env: []string{"SYSTOLE_NO_REBOOT=1"}, MasterConfig: conf(true), SlaveConfig: conf(false), Log: func(string, ...any) {},
 	})}
 	sock, err := v.Client.ListenPacket("udp4", ":694")

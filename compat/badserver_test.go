@@ -92,7 +92,7 @@ func TestBadServers(t *testing.T) {
 		fmt.Fprintf(&conf, "\treal=%s masq\n", s.addr)
 	}
 	conf.WriteString("\tservice=http\n\tscheduler=rr\n\tprotocol=tcp\n\tchecktype=negotiate\n\trequest=\"lvs_testpage.html\"\n\treceive=\"Test HA Page\"\n")
-	h := lab.Tutorial(t, lab.HostsOptions{
+	h := tutorial(t, lab.HostsOptions{
 		Env: []string{"SYSTOLE_NO_REBOOT=1"}, Userspace: true, Log: func(string, ...any) {},
 		MasterConfig: map[string]string{
 			"/etc/ha.d/ha.cf":         fastTimers.Replace(lab.TutorialConfig(true)["/etc/ha.d/ha.cf"]),

@@ -34,7 +34,7 @@ func TestBenchLoad(t *testing.T) {
 func benchLoad(t *testing.T, impl lab.Impl, realtime string) []time.Duration {
 	t.Helper()
 	conf := strings.NewReplacer("keepalive 2\n", "keepalive 50ms\n", "deadtime 5\n", "deadtime 3\n", "warntime 3\n", "warntime 1\n", "initdead 10\n", "initdead 3\nrealtime "+realtime+"\n")
-	h := lab.Tutorial(t, lab.HostsOptions{
+	h := tutorial(t, lab.HostsOptions{
 		Master: impl, Slave: impl, Userspace: true, Env: []string{"SYSTOLE_NO_REBOOT=1"}, Log: func(string, ...any) {},
 		MasterConfig: map[string]string{"/etc/ha.d/ha.cf": conf.Replace(lab.TutorialConfig(true)["/etc/ha.d/ha.cf"])},
 		Config:       map[string]string{"/etc/ha.d/haresources": "ha-master 172.16.60.111\n"},

@@ -135,7 +135,7 @@ func newChecklist(t *testing.T) *checklist {
 	if *checklistOriginal {
 		c.impl = lab.Original
 	}
-	c.h = lab.Tutorial(t, lab.HostsOptions{Master: c.impl, Slave: c.impl, Nginx: true, SecondLink: true, Config: centOS, Env: []string{"SYSTOLE_NO_REBOOT=1"}})
+	c.h = tutorial(t, lab.HostsOptions{Master: c.impl, Slave: c.impl, Nginx: true, SecondLink: true, Config: centOS, Env: []string{"SYSTOLE_NO_REBOOT=1"}})
 	for _, d := range []*lab.Director{c.h.Master, c.h.Slave} {
 		// On the tutorial's machines the ldirectord resource is the init script.
 		if err := d.Remove("/etc/ha.d/resource.d/ldirectord"); err != nil {

@@ -22,7 +22,7 @@ import (
 func TestCLI(t *testing.T) {
 	t.Parallel()
 	stages := readCLI(t, "testdata/cli.txt.gz")
-	h := lab.Tutorial(t, lab.HostsOptions{
+	h := tutorial(t, lab.HostsOptions{
 		Env:    []string{"SYSTOLE_NO_REBOOT=1"},
 		Config: map[string]string{"/etc/ha.d/systole.cf": "logdialect debian12\n"}, // the record is from there
 		Log:    func(string, ...any) {},

@@ -119,6 +119,7 @@ func logged(output string) []string {
 // TestOriginalRecords runs the original for each case of the records and compares. With -record it
 // writes what it got.
 func TestOriginalRecords(t *testing.T) {
+	t.Parallel()
 	h := newOriginalHost(t)
 	for _, r := range []struct {
 		file string

@@ -82,7 +82,7 @@ type flooded struct {
 }
 
 func newFlood(t *testing.T, impl [2]lab.Impl) *flooded {
-	h := lab.Tutorial(t, lab.HostsOptions{
+	h := tutorial(t, lab.HostsOptions{
 		Master: impl[0], Slave: impl[1],
 		Env: []string{"SYSTOLE_NO_REBOOT=1"}, Log: func(string, ...any) {},
 		MasterConfig: fastConfig(true), SlaveConfig: fastConfig(false),

@@ -39,7 +39,7 @@ func hmacConfig(master bool, keys string) map[string]string {
 }
 
 func playHMAC(t *testing.T) {
-	h := lab.Tutorial(t, lab.HostsOptions{
+	h := tutorial(t, lab.HostsOptions{
 		Env: []string{"SYSTOLE_NO_REBOOT=1"}, Log: func(string, ...any) {},
 		MasterConfig: hmacConfig(true, sha256Keys), SlaveConfig: hmacConfig(false, sha256Keys),
 	})
@@ -128,7 +128,7 @@ func playHMACMixed(t *testing.T) {
 	ours := hmacConfig(true, "auth 2\n2 hmac-sha256 a-long-enough-secret\n")
 	careless := maps.Clone(ours)
 	delete(careless, "/etc/ha.d/systole.cf")
-	h := lab.Tutorial(t, lab.HostsOptions{
+	h := tutorial(t, lab.HostsOptions{
 		Master: lab.Ours, Slave: lab.Original,
 		Env: []string{"SYSTOLE_NO_REBOOT=1"}, Log: func(string, ...any) {},
 		MasterConfig: careless, SlaveConfig: old,

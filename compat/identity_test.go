@@ -17,6 +17,7 @@ import (
 // the identity stays, each run's number is one higher, whoever wrote the last, and the peer takes each for
 // a restart. It takes 45 s.
 func TestIdentity(t *testing.T) {
+	t.Parallel()
 	text, err := os.ReadFile(program(t))
 	if err != nil {
 		t.Fatal(err)
@@ -25,7 +26,7 @@ func TestIdentity(t *testing.T) {
 		ha := strings.Replace(lab.TutorialConfig(master)["/etc/ha.d/ha.cf"], "respawn root", "#respawn root", 1)
 		return map[string]string{"/etc/ha.d/ha.cf": ha, "/etc/ha.d/haresources": "ha-master IPaddr::172.16.60.111\n", "/etc/ha.d/systole.cf": "logdialect debian12\n"}
 	}
-	s := &interop{T: t, Hosts: lab.Tutorial(t, lab.HostsOptions{
+	s := &interop{T: t, Hosts: tutorial(t, lab.HostsOptions{
 		Master: lab.Original, Slave: lab.Original, MasterConfig: conf(true), SlaveConfig: conf(false), Log: func(string, ...any) {},
 	})}
 	t.Cleanup(func() {
@@ -106,6 +107,7 @@ const bigScript = "#!/bin/sh\necho \"$HA_src ${#HA_x0} $HA_x9\" >> /var/log/bigt
 // TestCompressed has long messages go between ours and an original that compress them: by zlib, and the
 // original by bz2. Both get each other's, unpacked. It takes 20 s.
 func TestCompressed(t *testing.T) {
+	t.Parallel()
 	var all sync.WaitGroup
 	for _, algorithm := range []string{"zlib", "bz2"} {
 		all.Go(func() { t.Run(algorithm, func(t *testing.T) { playCompressed(t, algorithm) }) })
@@ -118,7 +120,7 @@ func playCompressed(t *testing.T, algorithm string) {
 		ha := strings.Replace(lab.TutorialConfig(master)["/etc/ha.d/ha.cf"], "respawn root", "#respawn root", 1)
 		return map[string]string{"/etc/ha.d/ha.cf": ha + "compression " + algorithm + "\ncompression_threshold 1\ntraditional_compression yes\n"}
 	}
-	s := &interop{T: t, Hosts: lab.Tutorial(t, lab.HostsOptions{
+	s := &interop{T: t, Hosts: tutorial(t, lab.HostsOptions{
 		Master: lab.Ours, Slave: lab.Original, Env: []string{"SYSTOLE_NO_REBOOT=1"},
 		MasterConfig: conf(true), SlaveConfig: conf(false), Log: func(string, ...any) {},
 	})}

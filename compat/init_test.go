@@ -64,6 +64,7 @@ esac
 // TestInitScripts has our programs started, looked at and stopped by Debian's own init scripts as they are, by ours of
 // both layouts, and by scripts that call what RHEL 6's call.
 func TestInitScripts(t *testing.T) {
+	t.Parallel()
 	lab.NeedPrograms(t, "/etc/init.d/heartbeat", "/etc/init.d/ldirectord")
 	n := lab.Net(t)
 	rhel := filepath.Join(t.TempDir(), "rhel")

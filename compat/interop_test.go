@@ -36,13 +36,17 @@ var stories = []struct {
 // are more than processors; but too many at once, and the original's scripts take longer than its deadtime.
 var clusters = make(chan struct{}, 6)
 
-// beside runs a subtest with a cluster beside others when there is a place for it.
+// tutorial is lab.Tutorial when there is a place for it. A test that holds one must not ask for another.
+func tutorial(t *testing.T, o lab.HostsOptions) *lab.Hosts {
+	t.Helper()
+	clusters <- struct{}{}
+	t.Cleanup(func() { <-clusters })
+	return lab.Tutorial(t, o)
+}
+
+// beside runs a subtest while others run.
 func beside(t *testing.T, all *sync.WaitGroup, name string, play func(*testing.T)) {
-	all.Go(func() {
-		clusters <- struct{}{}
-		defer func() { <-clusters }()
-		t.Run(name, play)
-	})
+	all.Go(func() { t.Run(name, play) })
 }
 
 // TestInterop plays the recorded scenarios with the original as the peer, on either side, and
@@ -82,7 +86,7 @@ func newInterop(t *testing.T, impl [2]lab.Impl, change ...func(*lab.HostsOptions
 	for _, f := range change {
 		f(&o)
 	}
-	h := lab.Tutorial(t, o)
+	h := tutorial(t, o)
 	s := &interop{T: t, Hosts: h}
 	t.Cleanup(s.end)
 	return s

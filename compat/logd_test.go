@@ -44,7 +44,7 @@ func TestLogdAndApphbd(t *testing.T) {
 			"/etc/apphbd.cf":       "realtime no\nlogfile /var/log/apphbd-log\ndebugfile /var/log/apphbd-debug\n",
 		}
 	}
-	s := &interop{T: t, Hosts: lab.Tutorial(t, lab.HostsOptions{
+	s := &interop{T: t, Hosts: tutorial(t, lab.HostsOptions{
 		Master: lab.Ours, Slave: lab.Original, Env: []string{"SYSTOLE_NO_REBOOT=1"},
 		MasterConfig: conf(true), SlaveConfig: conf(false), Log: func(string, ...any) {},
 	})}

@@ -39,7 +39,7 @@ func TestMatrix(t *testing.T) {
 	for _, o := range odd {
 		for _, p := range pairs[:2] {
 			beside(t, &all, fmt.Sprintf("%s/%v-%v", o.name, p[0], p[1]), func(t *testing.T) {
-				h := lab.Tutorial(t, lab.HostsOptions{
+				h := tutorial(t, lab.HostsOptions{
 					Master: p[0], Slave: p[1],
 					Env:          []string{"SYSTOLE_NO_REBOOT=1"},
 					Config:       map[string]string{"/etc/ha.d/systole.cf": "logdialect debian12\n"},
@@ -280,7 +280,7 @@ func TestMatrixKeys(t *testing.T) {
 		for sl := 1; sl <= 3; sl++ {
 			for _, p := range pairs[:2] {
 				beside(t, &all, fmt.Sprintf("%d-%d/%v-%v", m, sl, p[0], p[1]), func(t *testing.T) {
-					h := lab.Tutorial(t, lab.HostsOptions{
+					h := tutorial(t, lab.HostsOptions{
 						Master: p[0], Slave: p[1], Env: []string{"SYSTOLE_NO_REBOOT=1"}, Log: func(string, ...any) {},
 						MasterConfig: oddConfig(true, fmt.Sprintf("auth %d\n%s", m, keys)),
 						SlaveConfig:  oddConfig(false, fmt.Sprintf("auth %d\n%s", sl, keys)),

@@ -124,7 +124,7 @@ func TestPackageClean(t *testing.T) {
 func TestPackageOverOriginals(t *testing.T) {
 	t.Parallel()
 	dist := packages(t)
-	h := lab.Tutorial(t, lab.HostsOptions{
+	h := tutorial(t, lab.HostsOptions{
 		Master: lab.Original, Slave: lab.Original, Env: []string{"SYSTOLE_NO_REBOOT=1"}, Userspace: true, Log: func(string, ...any) {},
 		MasterConfig: map[string]string{"/etc/ha.d/ha.cf": fastTimers.Replace(lab.TutorialConfig(true)["/etc/ha.d/ha.cf"])},
 		SlaveConfig:  map[string]string{"/etc/ha.d/ha.cf": fastTimers.Replace(lab.TutorialConfig(false)["/etc/ha.d/ha.cf"])},

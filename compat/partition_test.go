@@ -43,7 +43,7 @@ func TestPartition(t *testing.T) {
 // newInteropFailback is newInterop with another auto_failback, and without ipfail, which legacy
 // mode does not know.
 func newInteropFailback(t *testing.T, impl [2]lab.Impl, failback string) *interop {
-	h := lab.Tutorial(t, lab.HostsOptions{
+	h := tutorial(t, lab.HostsOptions{
 		Master: impl[0], Slave: impl[1],
 		Env:          []string{"SYSTOLE_NO_REBOOT=1"},
 		Config:       map[string]string{"/etc/ha.d/systole.cf": "logdialect debian12\n"},

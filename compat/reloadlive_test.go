@@ -45,7 +45,7 @@ func newReloadLive(t *testing.T, impl [2]lab.Impl) *reloadLive {
 			"/etc/ha.d/authkeys": "auth 3\n3 md5 Hello!\n",
 		}
 	}
-	s.interop = &interop{T: t, Hosts: lab.Tutorial(t, lab.HostsOptions{
+	s.interop = &interop{T: t, Hosts: tutorial(t, lab.HostsOptions{
 		Master: impl[0], Slave: impl[1], Env: []string{"SYSTOLE_NO_REBOOT=1"},
 		MasterConfig: conf(true), SlaveConfig: conf(false), Log: func(string, ...any) {},
 	})}

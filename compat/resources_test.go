@@ -120,7 +120,7 @@ func newEveryKind(t *testing.T, impl lab.Impl) *everyKindRun {
 		Env: []string{"SYSTOLE_NO_REBOOT=1", "HA_STOPRETRYMAX=2", "OCF_AGENTS=/usr/lib/ocf/resource.d"},
 		Log: func(string, ...any) {},
 	}
-	s := &everyKindRun{t, lab.Tutorial(t, o)}
+	s := &everyKindRun{t, tutorial(t, o)}
 	for path, text := range everyScript {
 		if strings.HasPrefix(path, "/usr/") || strings.HasPrefix(path, "/etc/ha.d/rc.d/") || strings.HasPrefix(path, "/etc/init.d/") || strings.HasPrefix(path, "/etc/ha.d/resource.d/") {
 			if err := s.Master.WriteFile(path, []byte(text), 0o755); err != nil {

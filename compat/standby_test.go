@@ -60,7 +60,7 @@ func newStandbys(t *testing.T, impl [2]lab.Impl) *standbys {
 			"/etc/ha.d/resource.d/ledger": ledger,
 		}
 	}
-	s := &standbys{&interop{T: t, Hosts: lab.Tutorial(t, lab.HostsOptions{
+	s := &standbys{&interop{T: t, Hosts: tutorial(t, lab.HostsOptions{
 		Master: impl[0], Slave: impl[1], Env: []string{"SYSTOLE_NO_REBOOT=1"},
 		MasterConfig: conf(true), SlaveConfig: conf(false), Log: func(string, ...any) {},
 	})}}

@@ -15,12 +15,13 @@ import (
 // TestStatus looks at a pair by `systole status` and by its metrics: at one of ours in service, when the other node, an
 // original, dies, and stopped; and from the original's side, which tells less. (About 20 s.)
 func TestStatus(t *testing.T) {
+	t.Parallel()
 	conf := func(master bool) map[string]string {
 		text := fastTimers.Replace(lab.TutorialConfig(master)["/etc/ha.d/ha.cf"])
 		// Of two media with one name the original lets one die.
 		return map[string]string{"/etc/ha.d/ha.cf": strings.Replace(text, "bcast eth0\n", "", 1)}
 	}
-	h := lab.Tutorial(t, lab.HostsOptions{
+	h := tutorial(t, lab.HostsOptions{
 		Slave: lab.Original, Userspace: true, Env: []string{"SYSTOLE_NO_REBOOT=1"}, MasterConfig: conf(true), SlaveConfig: conf(false),
 		Config: map[string]string{
 			"/etc/ha.d/systole.cf":  "logdialect debian12\nmetrics 172.16.60.206:9694\n",

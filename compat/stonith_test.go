@@ -56,7 +56,7 @@ func playStonith(t *testing.T, impl lab.Impl) []string {
 		text := strings.Replace(lab.TutorialConfig(master)["/etc/ha.d/ha.cf"], "#stonith_host * baytech 10.0.0.3 mylogin mysecretpassword", "stonith_host * external/labfile /var/log/resets", 1)
 		return map[string]string{"/etc/ha.d/ha.cf": text, "/etc/ha.d/systole.cf": "logdialect debian12\n"}
 	}
-	s := &interop{T: t, Hosts: lab.Tutorial(t, lab.HostsOptions{
+	s := &interop{T: t, Hosts: tutorial(t, lab.HostsOptions{
 		Master: impl, Slave: impl, Env: []string{"SYSTOLE_NO_REBOOT=1"},
 		MasterConfig: conf(true), SlaveConfig: conf(false), Log: func(string, ...any) {},
 	})}

@@ -23,7 +23,7 @@ func TestVMClock(t *testing.T) {
 			"/etc/ha.d/haresources": "ha-master IPaddr::172.16.60.111\n",
 		}
 	}
-	s := &interop{T: t, Hosts: lab.Tutorial(t, lab.HostsOptions{
+	s := &interop{T: t, Hosts: tutorial(t, lab.HostsOptions{
 		Env: []string{"SYSTOLE_NO_REBOOT=1"}, MasterConfig: conf(true), SlaveConfig: conf(false), Log: func(string, ...any) {},
 	})}
 	t.Cleanup(func() {

@@ -84,7 +84,7 @@ virtual=172.16.60.111:7000
 `
 
 func newTableDirector(t *testing.T) *tableDirector {
-	d := &tableDirector{t, lab.Tutorial(t, lab.HostsOptions{Log: func(string, ...any) {}})}
+	d := &tableDirector{t, tutorial(t, lab.HostsOptions{Log: func(string, ...any) {}})}
 	for _, rs := range d.Real {
 		l, err := rs.Listen("tcp4", ":7000")
 		if err != nil {

@@ -20,7 +20,7 @@ func TestVMConnections(t *testing.T) {
 	if !lab.InVM(t, lab.WithSystole(t), func(s *lab.Spec) { s.Limit, s.Memory = 6*time.Minute, 2048 }) {
 		return
 	}
-	h := lab.Tutorial(t, lab.HostsOptions{Env: []string{"SYSTOLE_NO_REBOOT=1"}, Config: map[string]string{
+	h := tutorial(t, lab.HostsOptions{Env: []string{"SYSTOLE_NO_REBOOT=1"}, Config: map[string]string{
 		"/etc/ha.d/systole.cf":  "failbacksync 300\n",
 		"/etc/ha.d/haresources": "ha-master ldirectord LVSSyncDaemonSwap::master IPaddr::172.16.60.111\n",
 		"/etc/ha.d/ldirectord.cf": "checktimeout=3\ncheckinterval=2\nquiescent=no\nvirtual=172.16.60.111:7000\n" +
