@@ -49,9 +49,9 @@ func (h *host) GivingUp() {
 // RequestOurs is req_our_resources: one req_resource for each group that is ours by haresources.
 func (h *host) RequestOurs() {
 	e := h.e()
-	// In legacy mode one that is up is asked too: it may have restarted with its resources in hand.
+	// In legacy mode one that is not dead is asked, too: it may have restarted with its resources in hand.
 	h.request(e.keys(takeover.Local), e.others(func(n *node) bool {
-		return n.Status == liveness.Active || !e.rsc.Nice() && n.alive()
+		return n.Status == liveness.Active || !e.rsc.Nice() && n.Status != liveness.Dead
 	}) > 0)
 }
 

@@ -21,7 +21,9 @@ func (m *Machine) Healed() {
 	if !m.Nice() {
 		m.conflictAt = time.Time{}
 		m.host.Move(Move{Set: Foreign, Quiet: true})
-		m.host.Move(Move{Take: true, Set: Local, Quiet: true})
+		if !m.host.Resetting() { // else it may have kept ours: NotReset asks for them
+			m.host.Move(Move{Take: true, Set: Local, Quiet: true})
+		}
 		return
 	}
 	if m.standby != NotStandby {
