@@ -175,9 +175,7 @@ func (s *interop) told(scenario string, nodes ...*lab.Director) {
 // begin is S1.
 func (s *interop) begin() {
 	s.Helper()
-	s.do("start ha-master", s.Master.Start)
-	s.do("start ha-slave", s.Slave.Start)
-	s.owner(s.Master, s.Slave)
+	s.first()
 	s.told("S1", s.Master, s.Slave)
 }
 

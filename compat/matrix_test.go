@@ -24,11 +24,14 @@ var odd = []struct {
 	{name: "off", ha: "auto_failback on => auto_failback off", play: playFailbackOff},
 	{name: "legacy", ha: "auto_failback on => auto_failback legacy", play: playFailbackLegacy},
 	{name: "restarts", play: playRestarts},
-	{name: "netstring", ha: "keepalive 2 => keepalive 2\nmsgfmt netstring", play: playStopped},
-	{name: "netstring-mixed", haMaster: "keepalive 2 => keepalive 2\nmsgfmt netstring", play: playStopped},
+	{name: "netstring", ha: "keepalive 2 => keepalive 2\nmsgfmt netstring", play: playNetstring("S12")},
+	{name: "netstring-mixed", haMaster: "keepalive 2 => keepalive 2\nmsgfmt netstring", play: playNetstring("S12-mixed")},
 	{name: "loss", play: playLoss},
 	{name: "loss-ucast", ha: "bcast eth0 => #", play: playLoss},
 	{name: "other-key", keySlave: "auth 3\n3 md5 Another\n", play: playStrangers},
+	{name: "ping-group", play: playPingGroup},
+	{name: "broken-files", play: playBrokenFiles},
+	{name: "reload", play: playReload},
 	{name: "key-missing", keys: "auth 2\n2 sha1 HI!\n3 md5 Hello!\n", keySlave: "auth 3\n3 md5 Hello!\n", play: playKeyMissing},
 }
 
@@ -85,9 +88,7 @@ func oddConfig(master bool, keys string, changes ...string) map[string]string {
 // up starts both nodes and waits until ha-master has the resources, and both are at rest.
 func (s *interop) up() {
 	s.Helper()
-	s.do("start ha-master", s.Master.Start)
-	s.do("start ha-slave", s.Slave.Start)
-	s.owner(s.Master, s.Slave)
+	s.first()
 	s.hold("local", "local")
 }
 
@@ -128,6 +129,7 @@ func (s *interop) ask(d *lab.Director, arg ...string) {
 
 func playStandby(s *interop) {
 	s.up()
+	never := s.neverBoth()
 	s.ask(s.Master, "hb_standby")
 	s.owner(s.Slave, s.Master)
 	s.hold("none", "all")
@@ -135,10 +137,12 @@ func playStandby(s *interop) {
 	s.owner(s.Master, s.Slave)
 	s.told("S6", s.Master, s.Slave)
 	s.down()
+	never()
 }
 
 func playStandbyArguments(s *interop) {
 	s.up()
+	never := s.neverBoth()
 	for _, step := range []struct {
 		on            *lab.Director
 		ask           string
@@ -159,12 +163,14 @@ func playStandbyArguments(s *interop) {
 			s.Errorf("after %q the virtual address: on ha-master %v, on ha-slave %v", step.ask, s.Master.HoldsVIP(), s.Slave.HoldsVIP())
 		}
 	}
+	s.told("S6-variants", s.Master, s.Slave)
 	var both sync.WaitGroup
 	for _, d := range []*lab.Director{s.Master, s.Slave} {
 		both.Go(func() { _, _ = d.Exec(s.Context(), "/usr/share/heartbeat/hb_standby") })
 	}
 	both.Wait()
 	s.settledOwner()
+	never()
 }
 
 func playFailbackOff(s *interop) {
@@ -205,6 +211,7 @@ func playFailbackLegacy(s *interop) {
 
 func playRestarts(s *interop) {
 	s.up()
+	never := s.neverBoth()
 	for range 3 {
 		s.do("stop ha-master", s.Master.Stop)
 		s.owner(s.Slave, s.Master)
@@ -213,12 +220,21 @@ func playRestarts(s *interop) {
 	}
 	s.hold("local", "local")
 	s.down()
+	never()
 }
 
-func playStopped(s *interop) {
-	s.up()
-	s.told("S1", s.Master, s.Slave)
-	s.down()
+func playNetstring(record string) func(*interop) {
+	return func(s *interop) {
+		s.up()
+		s.told("S1", s.Master, s.Slave) // an original that is told of a shutdown before it has said all this forgets one of the two
+		never := s.neverBoth()
+		s.do("stop ha-master", s.Master.Stop)
+		s.owner(s.Slave, s.Master)
+		s.told(record, s.Master, s.Slave)
+		s.do("stop ha-slave", s.Slave.Stop)
+		s.noOwner()
+		never()
+	}
 }
 
 // playLoss loses 30 % of the packets of both for a while: whatever that leads to, one owner is left.
