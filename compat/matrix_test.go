@@ -223,14 +223,30 @@ func playRestarts(s *interop) {
 	never()
 }
 
+// withoutDone takes out of a record what an original with msgfmt netstring does not always say: it loses its
+// own word that it is done, beside an original in two runs of six.
+func withoutDone(log string) string {
+	var kept strings.Builder
+	for line := range strings.Lines(log) {
+		if !strings.Contains(line, "Standby resource acquisition done [all].") {
+			kept.WriteString(line)
+		}
+	}
+	return kept.String()
+}
+
 func playNetstring(record string) func(*interop) {
 	return func(s *interop) {
 		s.up()
-		s.told("S1", s.Master, s.Slave) // an original that is told of a shutdown before it has said all this forgets one of the two
+		s.told("S1", s.Master, s.Slave)
 		never := s.neverBoth()
 		s.do("stop ha-master", s.Master.Stop)
 		s.owner(s.Slave, s.Master)
-		s.told(record, s.Master, s.Slave)
+		s.told(record, s.Master)
+		if s.Slave.Impl == lab.Original {
+			s.media = withoutDone
+		}
+		s.told(record, s.Slave)
 		s.do("stop ha-slave", s.Slave.Stop)
 		s.noOwner()
 		never()
