@@ -19,6 +19,7 @@ type adoption struct {
 	*lab.Hosts
 	systemd       bool // on ha-master
 	master, slave machine
+	asked         int // how often the administrator had to ask for the resources
 }
 
 func (a *adoption) refused(m machine, args, why string) {

@@ -156,6 +156,7 @@ func replace(t *testing.T, cycles int) {
 			s.gaps = append(s.gaps, a.step(s.name, probe, s.on, s.args, s.exe))
 		}
 	}
+	t.Logf("%d times the originals did not give the resources back of themselves", a.asked)
 	for _, s := range steps {
 		slices.Sort(s.gaps)
 		t.Logf("%s, %d times: longest time without an answer: median %v, longest %v", s.name, cycles,
@@ -175,6 +176,25 @@ func (a *adoption) whole() {
 	})
 }
 
+// home waits until auto_failback has brought the resources home. A pair of originals sometimes does not manage
+// that: the ipfail of each has it offer foreign resources, at the same time, and each ignores the other's offer. The
+// administrator then asks for them.
+func (a *adoption) home() {
+	a.Helper()
+	begin := time.Now()
+	for !a.Master.HoldsVIP() && time.Since(begin) < 30*time.Second {
+		time.Sleep(50 * time.Millisecond)
+	}
+	if !a.Master.HoldsVIP() {
+		if !strings.Contains(a.Master.Log()+a.Slave.Log(), "new request from ha-master ignored") {
+			a.Errorf("ha-master has not got its resources back")
+		}
+		a.asked++
+		a.master.run("/usr/share/heartbeat/hb_takeover local")
+	}
+	waitFor(a.T, limit, "ha-master has its resources", a.Master.HoldsVIP)
+}
+
 // step adopts or undoes one node, looks at who runs then, and returns the client's longest time without an answer.
 func (a *adoption) step(name string, probe *lab.Probe, m machine, args, exe string) time.Duration {
 	a.Helper()
@@ -184,8 +204,7 @@ func (a *adoption) step(name string, probe *lab.Probe, m machine, args, exe stri
 		a.Fatalf("%s: the process is %s, not %s\n%s", name, got, exe, out)
 	}
 	a.whole()
-	// auto_failback brings the resources home.
-	waitFor(a.T, limit, "ha-master has its resources", a.Master.HoldsVIP)
+	a.home()
 	a.whole()
 	gap := probe.Longest(begin, time.Now())
 	_, failed := probe.Answers(begin, time.Now())
