@@ -49,6 +49,18 @@ func (m machine) shelter() {
 	m.write("/usr/sbin/policy-rc.d", "#!/bin/sh\nexit 0\n", 0o755)
 }
 
+// have copies a file of this machine's to where the node sees it, which has a /tmp of its own, and returns the place.
+func (m machine) have(file string) string {
+	m.Helper()
+	text, err := os.ReadFile(file)
+	if err != nil {
+		m.Fatal(err)
+	}
+	path := "/tmp/" + filepath.Base(file)
+	m.write(path, string(text), 0o644)
+	return path
+}
+
 func (m machine) write(path, text string, mode os.FileMode) {
 	m.Helper()
 	if err := m.node.WriteFile(path, []byte(text), mode); err != nil {
@@ -92,7 +104,7 @@ func TestPackageClean(t *testing.T) {
 	m := machine{t, node}
 	m.shelter()
 	m.run("dpkg --purge --force-depends heartbeat ldirectord ipvsadm && rm -rf /etc/ha.d /var/lib/heartbeat && ! test -e /usr/libexec/heartbeat/heartbeat")
-	m.run("dpkg -i " + deb)
+	m.run("dpkg -i " + m.have(deb))
 	if size := m.run("du -sk --apparent-size $(dpkg -L systole | while read -r f; do [ -d \"$f\" ] || echo \"$f\"; done) | awk '{n += $1} END {print int(n / 1024)}'"); strings.TrimSpace(size) > "25" || len(strings.TrimSpace(size)) > 2 {
 		t.Errorf("installed size %s MB", size)
 	} else {
@@ -108,11 +120,11 @@ func TestPackageClean(t *testing.T) {
 	m.run("man -M /usr/share/man hb_takeover | grep -q hb_standby")
 	m.run("bash -c '. /usr/share/bash-completion/completions/systole; COMP_WORDS=(hb_standby f) COMP_CWORD=1; _systole; test \"${COMPREPLY[*]}\" = \"foreign failback\"'")
 	// ipvsadm is a package of its own, in the place of the other's.
-	m.run("! test -e /usr/sbin/ipvsadm && dpkg -i " + filepath.Join(dist, "systole-ipvsadm_0.1.0_amd64.deb") + " && SYSTOLE_IPVS=model ipvsadm -Ln | grep -q 'IP Virtual Server'")
+	m.run("! test -e /usr/sbin/ipvsadm && dpkg -i " + m.have(filepath.Join(dist, "systole-ipvsadm_0.1.0_amd64.deb")) + " && SYSTOLE_IPVS=model ipvsadm -Ln | grep -q 'IP Virtual Server'")
 	// What the administrator changed stays, over an upgrade and a removal.
 	m.write("/etc/ha.d/haresources", "mine 192.0.2.1\n", 0o644)
 	m.write("/etc/ha.d/resource.d/Delay", "#!/bin/sh\n# my own\n", 0o755)
-	m.run("dpkg --remove systole-ipvsadm && dpkg -i " + deb)
+	m.run("dpkg --remove systole-ipvsadm && dpkg -i " + m.have(deb))
 	m.run("dpkg --remove systole && ! test -e /usr/sbin/systole && grep -q own /etc/ha.d/resource.d/Delay")
 	m.run("dpkg --purge systole && ! test -e /etc/ha.d/harc && ! test -e /etc/init.d/heartbeat && test -z \"$(find /etc/rc?.d -name '*heartbeat')\"")
 	if m.read("/etc/ha.d/haresources") != "mine 192.0.2.1\n" {
@@ -146,7 +158,7 @@ func TestPackageOverOriginals(t *testing.T) {
 	files := "/etc/ha.d/ha.cf /etc/ha.d/authkeys /etc/ha.d/haresources /etc/ha.d/ldirectord.cf /var/lib/heartbeat/hb_uuid /etc/ha.d/resource.d/Delay"
 	slave.write("/etc/ha.d/resource.d/Delay", "#!/bin/sh\n# my own\n", 0o755)
 	before := slave.run("sha256sum " + files)
-	out := slave.run("dpkg --force-confold -i " + filepath.Join(dist, "systole_0.1.0_amd64.deb") + " </dev/null")
+	out := slave.run("dpkg --force-confold -i " + slave.have(filepath.Join(dist, "systole_0.1.0_amd64.deb")) + " </dev/null")
 	if after := slave.run("sha256sum " + files); after != before {
 		t.Errorf("files changed:\n%s\n%s", before, after)
 	}
@@ -161,7 +173,7 @@ func TestPackageOverOriginals(t *testing.T) {
 	master.run("/etc/init.d/heartbeat stop")
 	waitFor(t, limit, "ha-slave has the address", h.Slave.HoldsVIP)
 	pid := slave.read("/run/heartbeat.pid")
-	slave.run("dpkg -i " + filepath.Join(dist, "systole_0.1.0_amd64.deb"))
+	slave.run("dpkg -i " + slave.have(filepath.Join(dist, "systole_0.1.0_amd64.deb")))
 	if got := slave.read("/run/heartbeat.pid"); got != pid || !h.Slave.HoldsVIP() {
 		t.Errorf("an upgrade restarted heartbeat: %q, %q, address held: %v", pid, got, h.Slave.HoldsVIP())
 	}
@@ -193,7 +205,7 @@ func TestPackagePurge(t *testing.T) {
 	m.write("/etc/ha.d/resource.d/Delay", "#!/bin/sh\n# mine\n", 0o755)
 	boot := "cd /etc; systemctl is-enabled heartbeat ldirectord || :; ls rc?.d/*heartbeat rc?.d/*ldirectord"
 	before := m.run(boot)
-	m.run("dpkg --force-confold -i " + deb + " </dev/null")
+	m.run("dpkg --force-confold -i " + m.have(deb) + " </dev/null")
 	if after := m.run(boot); after != before {
 		t.Errorf("what starts at boot was\n%sand is\n%s", before, after)
 	}
@@ -245,16 +257,16 @@ func TestPackageRPM(t *testing.T) {
 	m.run("mkdir -p /etc/rc.d/rc3.d /etc/rc.d/init.d && rpmbuild -bb --define '_topdir /tmp/rpmbuild' --define '_rpmdir /tmp' /tmp/old.spec >/tmp/rpmbuild.log 2>&1 || { cat /tmp/rpmbuild.log >&2; false; }")
 	m.run(rpm + "-i /tmp/noarch/heartbeat-3.0.4-1.noarch.rpm && test -L /etc/rc.d/rc3.d/S75heartbeat && /etc/rc.d/init.d/heartbeat start")
 	m.run("chkconfig heartbeat off && touch /tmp/old.runs")
-	if out := m.run(rpm + "-U " + file + " 2>&1"); strings.Contains(out, "warning") {
+	if out := m.run(rpm + "-U " + m.have(file) + " 2>&1"); strings.Contains(out, "warning") {
 		t.Error(out)
 	}
 	// It ran and did not start at boot: so it is now. (There is no ha.cf: ours says so.)
 	m.run("! " + rpm + "-q heartbeat && test -L /etc/rc.d/rc3.d/K25heartbeat && ! test -e /tmp/old.runs && ! test -e /var/lib/systole && grep -q systole /etc/rc.d/init.d/heartbeat")
 	m.run(rpm + "-e systole && ! test -e /usr/sbin/systole && ! ls /etc/rc.d/rc3.d/*heartbeat 2>/dev/null && rm -rf /etc/ha.d /etc/rc.d")
-	m.run(rpm + "-i " + file)
+	m.run(rpm + "-i " + m.have(file))
 	m.run("getent passwd hacluster && getent group haclient && test -d /var/run/heartbeat && /usr/lib64/heartbeat/heartbeat -V")
 	m.write("/etc/ha.d/resource.d/Delay", "#!/bin/sh\n# my own\n", 0o755)
-	m.run(rpm + "-U --replacepkgs " + file + " && grep -q own /etc/ha.d/resource.d/Delay")
+	m.run(rpm + "-U --replacepkgs " + m.have(file) + " && grep -q own /etc/ha.d/resource.d/Delay")
 	m.run(rpm + "-e systole && ! test -e /usr/sbin/systole && grep -q own /etc/ha.d/resource.d/Delay.rpmsave")
 }
 

@@ -97,7 +97,7 @@ func TestSystemd(t *testing.T) {
 	began := time.Now()
 
 	// The package starts what is configured, and that is up when the start returns.
-	out := u.run("dpkg --force-confold -i " + filepath.Join(packages(t), "systole_0.1.0_amd64.deb") + " 2>&1 && systemctl is-active heartbeat && systemctl is-enabled heartbeat")
+	out := u.run("dpkg --force-confold -i " + u.have(filepath.Join(packages(t), "systole_0.1.0_amd64.deb")) + " 2>&1 && systemctl is-active heartbeat && systemctl is-enabled heartbeat")
 	if !strings.HasSuffix(out, "active\nenabled\n") {
 		t.Fatal(out)
 	}

@@ -9,8 +9,10 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime/debug"
 	"strings"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -21,6 +23,7 @@ import (
 	"github.com/systole-ha/systole/pkg/diag"
 	"github.com/systole-ha/systole/pkg/getopt"
 	"github.com/systole-ha/systole/pkg/halog"
+	"github.com/systole-ha/systole/pkg/realtime"
 )
 
 var heartbeatProgram = program{
@@ -72,6 +75,9 @@ var heartbeatGrammar = getopt.Grammar{Dialect: getopt.Short, Opts: []getopt.Opt{
 // daemonEnv carries what a daemon process is told by the process that starts it. Arguments would
 // show in ps, where the original has its process title.
 const daemonEnv = "SYSTOLE_DAEMON"
+
+// calmAfter is when a start is surely over.
+const calmAfter = 10 * time.Second
 
 // daemonTitle is argv[0] of the daemon: what ps shows for the original's main process.
 const daemonTitle = "heartbeat: master control process"
@@ -356,6 +362,9 @@ func heartbeatDaemon(env Env, text string) int {
 	logged := make(chan struct{})
 	go func() { defer close(logged); log.Run(logCtx) }()
 	held, _ := takeover.ParseHold(l.Held)
+	realtime.OneProcessor()
+	// What the start alone has needed goes back to the kernel.
+	defer time.AfterFunc(calmAfter, debug.FreeOSMemory).Stop()
 	out, err := daemon.Run(context.Background(), daemon.Options{
 		Paths:     paths,
 		Files:     files,

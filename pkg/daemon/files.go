@@ -8,7 +8,10 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/systole-ha/systole/pkg/cluster"
 	"github.com/systole-ha/systole/pkg/config/authkeys"
@@ -197,13 +200,23 @@ func (f *Files) engine() cluster.Config {
 	return c
 }
 
+// loadFile is open for good: each heartbeat has the load.
+var loadFile = sync.OnceValue(func() int {
+	fd, err := unix.Open("/proc/loadavg", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return -1
+	}
+	return fd
+})
+
 // loadAverage is the text of the ld field.
 func loadAverage() string {
-	text, err := os.ReadFile("/proc/loadavg")
+	var text [128]byte
+	n, err := unix.Pread(loadFile(), text[:], 0)
 	if err != nil {
 		return ""
 	}
-	return strings.TrimSpace(string(text))
+	return strings.TrimSpace(string(text[:n]))
 }
 
 // logsTo is where lines go that no logging daemon takes: where ha.cf says or, if it names nothing, where

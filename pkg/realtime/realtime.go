@@ -55,14 +55,28 @@ func Enter(o Options, report func(Problem)) {
 func Keep(ctx context.Context, o Options) {
 	timer := time.NewTicker(look)
 	defer timer.Stop()
-	for {
+	var had uint64
+	for looks := 0; ; looks++ {
 		select {
 		case <-ctx.Done():
 			return
 		case <-timer.C:
-			_ = setAll(o.Priority) // told of above
+			// One may have come as another went: at times all are looked at.
+			if n := threads(); n != had || looks%60 == 0 {
+				had = n
+				_ = setAll(o.Priority) // told of above
+			}
 		}
 	}
+}
+
+// threads is how many there are, from the number of links of their directory; 0 if that is not to be had.
+func threads() uint64 {
+	var st unix.Stat_t
+	if err := unix.Stat("/proc/self/task", &st); err != nil {
+		return 0
+	}
+	return uint64(st.Nlink)
 }
 
 // setAll gives every thread the realtime policy that has not got it.

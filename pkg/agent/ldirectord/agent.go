@@ -14,6 +14,7 @@ import (
 	"github.com/systole-ha/systole/pkg/agent"
 	"github.com/systole-ha/systole/pkg/ipvs"
 	"github.com/systole-ha/systole/pkg/ldirectord"
+	"github.com/systole-ha/systole/pkg/realtime"
 )
 
 // Options is what an Agent works with.
@@ -271,6 +272,7 @@ func (a *Agent) run(ctx context.Context, in ldirectord.Instance, s *ldirectord.S
 	gone := make(chan struct{})
 	a.running[in.PIDFile] = instance{s, gone}
 	a.group.Go(func() {
+		defer realtime.Many()()
 		err := s.Run(serving)
 		a.mu.Lock()
 		delete(a.running, in.PIDFile)
