@@ -162,7 +162,7 @@ func playCables(s *cables) {
 	}
 	s.harmless = []string{
 		// The original reads each medium in a process of its own: messages overtake each other.
-		"WARN: 1 lost packet(s) for [ha-",
+		" lost packet(s) for [ha-",
 		// What our node says of an interface that is not there.
 		"mcast eth1: interface eth1: no such device; opening it anew.", "mcast_write: Unable to send", "write failure on mcast eth1",
 		"Temporarily Suppressing write error", "Is a cable unplugged on mcast eth1",

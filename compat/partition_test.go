@@ -121,7 +121,9 @@ func playPartition(s *interop) {
 	gap := probe.Longest(healed, to)
 	s.Logf("one owner again %.2f s after the cut was healed, at last %s; the client's longest gap then %d ms, %.2f s after that (%d ms while nothing happened)",
 		one.Seconds(), owner.Name(), gap.Duration().Milliseconds(), gap.Begin.Sub(healed).Seconds(), calmGap.Milliseconds())
-	if ours && gap.Duration() > 100*time.Millisecond+2*calmGap {
+	// On a quiet machine it is below 100 ms; one that runs other clusters beside may stand still as long. A
+	// pair that does not settle by a decision takes the original's way: seconds.
+	if ours && gap.Duration() > time.Second {
 		s.Errorf("a client was not served for %v", gap.Duration())
 	}
 	if ours && (strings.Contains(s.Master.Log(), "restart triggered") || strings.Contains(s.Slave.Log(), "restart triggered")) {
