@@ -165,7 +165,7 @@ func playCables(s *cables) {
 		" lost packet(s) for [ha-",
 		// What our node says of an interface that is not there.
 		"mcast eth1: interface eth1: no such device; opening it anew.", "mcast_write: Unable to send", "write failure on mcast eth1",
-		"Temporarily Suppressing write error", "Is a cable unplugged on mcast eth1",
+		"Temporarily Suppressing write error", "messages discarded while suppressed", "Is a cable unplugged on mcast eth1",
 	}
 }
 
