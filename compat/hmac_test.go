@@ -78,6 +78,9 @@ func playHMAC(t *testing.T) {
 		f.listen(1500 * time.Millisecond)
 	}
 	recorded := f.listen(4 * time.Second).packets["ha-master"]
+	if len(recorded) == 0 {
+		t.FailNow() // listen has said why
+	}
 	if m, err := hamsg.Decode(recorded[len(recorded)-1]); err != nil || !strings.HasPrefix(m.Auth, "3 ") {
 		t.Errorf("after the change ha-master sends %q", recorded[len(recorded)-1])
 	}
@@ -91,8 +94,10 @@ func playHMAC(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.owner(h.Slave, h.Master)
-	waitFor(t, limit, "ha-slave says that the link is dead", func() bool {
-		return strings.Contains(h.Slave.Log(), "Link Status update: Link ha-master/eth0 now has status dead")
+	waitFor(t, limit, "ha-slave says that the link is dead, and has nothing more to say of ha-master", func() bool {
+		log := h.Slave.Log()
+		return strings.Contains(log, "Link Status update: Link ha-master/eth0 now has status dead") &&
+			strings.Contains(log, "mach_down takeover complete for node ha-master.")
 	})
 	dead := h.Slave.Log()
 	c, err := h.Client.Dial(t.Context(), "udp4", net.JoinHostPort(h.Slave.Addr().String(), "694"))

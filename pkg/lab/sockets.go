@@ -7,6 +7,8 @@ import (
 	"net/http"
 	"sync"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // Dial connects from the node to an address, which is numeric.
@@ -24,8 +26,10 @@ func (n *Node) Dial(ctx context.Context, network, addr string) (net.Conn, error)
 func (n *Node) Listen(network, addr string) (net.Listener, error) {
 	var l net.Listener
 	err := n.Do(func() (err error) {
-		l, err = net.Listen(network, addr)
-		return err
+		return freed(func() (err error) {
+			l, err = net.Listen(network, addr)
+			return err
+		})
 	})
 	return l, err
 }
@@ -34,10 +38,22 @@ func (n *Node) Listen(network, addr string) (net.Listener, error) {
 func (n *Node) ListenPacket(network, addr string) (net.PacketConn, error) {
 	var c net.PacketConn
 	err := n.Do(func() (err error) {
-		c, err = net.ListenPacket(network, addr)
-		return err
+		return freed(func() (err error) {
+			c, err = net.ListenPacket(network, addr)
+			return err
+		})
 	})
 	return c, err
+}
+
+// freed opens a socket at a port that this process may have closed a moment ago: a child between its
+// fork and its exec has a copy of every descriptor, and so the port until then.
+func freed(open func() error) error {
+	err := open()
+	for end := time.Now().Add(2 * time.Second); errors.Is(err, unix.EADDRINUSE) && time.Now().Before(end); err = open() {
+		time.Sleep(5 * time.Millisecond)
+	}
+	return err
 }
 
 // HTTPClient returns a client whose connections start at the node, a new one for each request. It
