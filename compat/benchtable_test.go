@@ -110,7 +110,8 @@ func (fs *figures) print(to io.Writer) error {
 	return w.Flush()
 }
 
-// TestMain prints the benchmarks' table after them. In a node it is the bad clients.
+// TestMain prints the benchmarks' table after them, and removes the program that was built for the tests. In a node it
+// is the bad clients.
 func TestMain(m *testing.M) {
 	if os.Getenv(misbehaveEnv) != "" {
 		misbehaveAll()
@@ -125,5 +126,6 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, err)
 		code = 1
 	}
+	removePrograms()
 	os.Exit(code)
 }

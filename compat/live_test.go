@@ -2,13 +2,17 @@ package compat
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/systole-ha/systole/pkg/lab"
 )
@@ -24,7 +28,8 @@ func program(t *testing.T) string {
 }
 
 var buildProgram = sync.OnceValues(func() (string, error) {
-	dir, err := os.MkdirTemp("", "systole-compat-")
+	removePrograms()
+	dir, err := os.MkdirTemp("", fmt.Sprintf("systole-compat-%d-", os.Getpid()))
 	if err != nil {
 		return "", err
 	}
@@ -36,6 +41,17 @@ var buildProgram = sync.OnceValues(func() (string, error) {
 	}
 	return path, nil
 })
+
+// removePrograms removes what [program] built in this run, and in runs that were killed or panicked.
+func removePrograms() {
+	dirs, _ := filepath.Glob(filepath.Join(os.TempDir(), "systole-compat-*-*")) // the pattern is sound
+	for _, dir := range dirs {
+		pid, err := strconv.Atoi(strings.Split(filepath.Base(dir), "-")[2])
+		if err == nil && (pid == os.Getpid() || unix.Kill(pid, 0) != nil) {
+			_ = os.RemoveAll(dir) // what stays is the next run's to remove
+		}
+	}
+}
 
 type buildError struct {
 	out string
