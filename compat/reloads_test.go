@@ -12,6 +12,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -23,25 +24,47 @@ import (
 )
 
 // TestReloads is a short TestSoakReloads; it takes 25 s, most of it waiting.
-func TestReloads(t *testing.T) { reloads(t, 15) }
+func TestReloads(t *testing.T) { reloads(t, 1, 15) }
 
-// TestSoakReloads reloads a thousand times.
-func TestSoakReloads(t *testing.T) { reloads(t, 1000) }
+// TestSoakReloads reloads a thousand times, forty ldirectords at once. It takes a minute.
+func TestSoakReloads(t *testing.T) { reloads(t, 40, 25) }
 
-// reloads changes ldirectord.cf under a running ldirectord again and again, a third of the times to
+// reloads changes ldirectord.cf under each running ldirectord again and again, a third of the times to
 // something broken, while real servers die and return and somebody edits the table. The table is
 // always what the last good file and the servers say, and nothing grows.
-func reloads(t *testing.T, rounds int) {
+func reloads(t *testing.T, directors, rounds int) {
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
-	r := newReloader(t, rand.New(rand.NewPCG(seed, 0)))
-	defer r.stop()
-	warm := max(rounds/10, 8)
-	var before growth
-	for round := range rounds {
-		if round == warm {
-			before = measure(t)
+	var all []*reloader
+	for n := range directors {
+		r := newReloader(t, n, rand.New(rand.NewPCG(seed, uint64(n))))
+		defer r.stop()
+		all = append(all, r)
+	}
+	play := func(from, to int) {
+		var group sync.WaitGroup
+		for _, r := range all {
+			group.Go(func() { r.play(from, to) })
 		}
+		group.Wait()
+	}
+	warm := max(rounds/10, 8)
+	play(0, warm)
+	before := measure(t)
+	play(warm, rounds)
+	after := measure(t)
+	broken, edits := 0, 0
+	for _, r := range all {
+		broken, edits = broken+r.broken, edits+r.edits
+	}
+	t.Logf("%d reloads, %d of them broken, %d edits: before %v, after %v", directors*rounds, broken, edits, before, after)
+	if after.goroutines > before.goroutines+20 || after.files > before.files+20 || after.heap > before.heap+(8<<20) {
+		t.Errorf("something grows: %v, then %v", before, after)
+	}
+}
+
+func (r *reloader) play(from, to int) {
+	for round := from; round < to; round++ {
 		for _, s := range r.servers {
 			if r.rand.IntN(4) == 0 {
 				s.set(!s.up.Load())
@@ -52,11 +75,6 @@ func reloads(t *testing.T, rounds int) {
 		r.settle(round)
 		r.edit()
 		r.settle(round)
-	}
-	after := measure(t)
-	t.Logf("%d reloads, %d of them broken, %d edits: before %v, after %v", rounds, r.broken, r.edits, before, after)
-	if after.goroutines > before.goroutines+20 || after.files > before.files+20 || after.heap > before.heap+(8<<20) {
-		t.Errorf("something grows: %v, then %v", before, after)
 	}
 }
 
@@ -128,7 +146,7 @@ type reloader struct {
 	log     string
 }
 
-func newReloader(t *testing.T, random *rand.Rand) *reloader {
+func newReloader(t *testing.T, n int, random *rand.Rand) *reloader {
 	r := &reloader{t: t, rand: random, table: model.New()}
 	root := t.TempDir()
 	for _, d := range []string{"etc/ha.d", "var/run", "var/log"} {
@@ -137,7 +155,7 @@ func newReloader(t *testing.T, random *rand.Rand) *reloader {
 		}
 	}
 	for i := range 20 {
-		s := &toggled{t: t, addr: netip.MustParseAddrPort(fmt.Sprintf("127.77.%d.%d:7077", os.Getpid()%250, i+1))}
+		s := &toggled{t: t, addr: netip.MustParseAddrPort(fmt.Sprintf("127.%d.%d.%d:7077", 77+n, os.Getpid()%250, i+1))}
 		s.set(true)
 		r.servers = append(r.servers, s)
 	}
