@@ -164,7 +164,12 @@ func (d *service) prepare() error {
 		d.fifo.Close()
 		return err
 	}
+	alarm, err := realtime.NewAlarm()
+	if err != nil {
+		return err
+	}
 	d.wire(gen, uuid)
+	d.loop.alarm = alarm
 	return nil
 }
 
@@ -177,7 +182,7 @@ func (d *service) realtime() {
 	}
 	o := realtime.Options{Priority: ha.RTPrio, Reserve: ha.MemReserve, Spare: true}
 	realtime.Enter(o, func(p realtime.Problem) { logWire(d.core, halog.Error, p.Level+": "+p.Text) })
-	d.start(func() { realtime.Keep(d.ctx, o) })
+	d.loop.keeper = realtime.NewKeeper(o)
 }
 
 // generation is the number that tells this run from others.
@@ -269,6 +274,7 @@ func (d *service) run() cluster.Exit {
 	defer stopWorkers()
 	linkCtx, stopLinks := context.WithCancel(context.WithoutCancel(d.ctx))
 	defer stopLinks()
+	d.start(func() { d.loop.alarm.Run(d.ctx) })
 	d.start(func() { d.links.run(linkCtx, d.loop.post) })
 	d.start(func() {
 		readFIFO(workers, d.fifo, d.core, func(b []byte) { d.loop.post(workers, cluster.Said{Text: b}) })

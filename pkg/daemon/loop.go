@@ -10,6 +10,7 @@ import (
 	"github.com/systole-ha/systole/pkg/cluster"
 	"github.com/systole-ha/systole/pkg/halog"
 	"github.com/systole-ha/systole/pkg/hamsg"
+	"github.com/systole-ha/systole/pkg/realtime"
 )
 
 // queueLen bounds the inputs that wait for the loop. Whoever has one more waits for room; packets wait
@@ -30,6 +31,8 @@ type loop struct {
 	deleted *deletedFile
 	sync    *failbackSync
 	pulse   *pulse
+	alarm   *realtime.Alarm
+	keeper  *realtime.Keeper
 	history *history
 	exit    *cluster.Exit
 	busy    bool // the engine is at work, or what it wants is being carried out
@@ -50,8 +53,7 @@ func (l *loop) post(ctx context.Context, in cluster.Input) {
 // waiting input, so that a flood of packets delays no heartbeat.
 func (l *loop) run(ctx context.Context) {
 	l.step(cluster.Tick{})
-	timer := time.NewTimer(time.Hour)
-	defer timer.Stop()
+	var set time.Time // what the alarm is set to
 	for l.exit == nil {
 		if len(l.pending) > 0 {
 			in := l.pending[0]
@@ -75,7 +77,11 @@ func (l *loop) run(ctx context.Context) {
 		if at, ok := l.pulse.deadline(); ok && !now.Before(at) {
 			l.pulse.beat(now)
 		}
-		timer.Reset(l.wait(now))
+		l.keeper.Look(now)
+		if at := l.due(now); !at.Equal(set) {
+			l.alarm.Set(at)
+			set = at
+		}
 		select {
 		case in := <-l.queue:
 			l.step(in)
@@ -83,29 +89,23 @@ func (l *loop) run(ctx context.Context) {
 			f()
 		case in := <-l.api.inputs:
 			l.api.step(in)
-		case <-timer.C:
+		case <-l.alarm.C:
+			set = time.Time{}
 		case <-ctx.Done():
 			return
 		}
 	}
 }
 
-// wait is how long nothing is due.
-func (l *loop) wait(now time.Time) time.Duration {
-	d := time.Hour
-	if at, ok := l.engine.Deadline(); ok {
-		d = min(d, at.Sub(now))
+// due is when something is due next.
+func (l *loop) due(now time.Time) time.Time {
+	next := now.Add(time.Hour)
+	for _, deadline := range []func() (time.Time, bool){l.engine.Deadline, l.clients.deadline, l.api.deadline, l.pulse.deadline} {
+		if at, ok := deadline(); ok && at.Before(next) {
+			next = at
+		}
 	}
-	if at, ok := l.clients.deadline(); ok {
-		d = min(d, at.Sub(now))
-	}
-	if at, ok := l.api.deadline(); ok {
-		d = min(d, at.Sub(now))
-	}
-	if at, ok := l.pulse.deadline(); ok {
-		d = min(d, at.Sub(now))
-	}
-	return max(d, 0)
+	return next
 }
 
 // step feeds one input and carries out what follows from it.

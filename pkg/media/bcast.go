@@ -49,7 +49,11 @@ func (b *bcast) open(ctx context.Context, patient bool, log logFunc) (conn, erro
 	log(halog.Info, nil, "glib: UDP Broadcast heartbeat started on port %d (%d) interface %s", b.port, b.port, b.name)
 	// The original's master process closes its copies of the sockets once the children have theirs.
 	log(halog.Info, nil, "glib: UDP Broadcast heartbeat closed on port %d interface %s - Status: 1", b.port, b.name)
-	return &bcastConn{udpConn{iface: i, to: b.to, out: out, in: in}}, nil
+	c, err := newUDPConn(i, b.to, out, in)
+	if err != nil {
+		return nil, err
+	}
+	return &bcastConn{c}, nil
 }
 
 // logOpen logs a failure to make a socket, or to set an option of it.
@@ -70,7 +74,7 @@ func (b *bcast) readFailed(log logFunc, err error) {
 	log(halog.Error, err, "glib: Error receiving from socket: %s", strerror(err))
 }
 
-type bcastConn struct{ udpConn }
+type bcastConn struct{ *udpConn }
 
 // check also looks for another broadcast address. An interface that has none for now is waited for.
 func (c *bcastConn) check(log logFunc) error {

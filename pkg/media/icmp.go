@@ -54,6 +54,14 @@ func parseEchoReply(v6 bool, b []byte, ident uint16) (seq uint16, payload []byte
 	return binary.BigEndian.Uint16(b[6:]), b[icmpHeader:], true
 }
 
+// ipv4HeaderLen is the length of the header that a raw IPv4 socket shows.
+func ipv4HeaderLen(packet []byte) int {
+	if len(packet) == 0 {
+		return 0
+	}
+	return int(packet[0]&0x0f) << 2
+}
+
 // echoReplyFilter lets a raw ICMP socket have only echo replies with that identifier, so that
 // what others ping costs this process nothing. Of an IPv4 packet the program sees the IP header
 // first, of an IPv6 packet it does not.

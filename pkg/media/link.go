@@ -13,9 +13,9 @@ import (
 )
 
 const (
-	queueLen   = 256                    // packets that may wait to be sent
-	checkEvery = time.Second            // how often the sockets are held against the interface
-	drainTime  = 500 * time.Millisecond // for what is still queued when the medium ends
+	queueLen  = 256                    // packets that may wait to be sent
+	lookEvery = time.Second            // how often a link that needs it is looked after
+	drainTime = 500 * time.Millisecond // for what is still queued when the medium ends
 )
 
 // The original's limits on write error messages (write_child in heartbeat.c).
@@ -30,13 +30,17 @@ type link struct {
 	opts   Options
 	driver driver
 	queue  chan []byte
+	// watched says that the kernel tells of all that makes sockets useless.
+	watched bool
 
 	// These belong to Open first, then to the goroutine of Run.
 	conn   conn  // nil while the medium cannot be opened
 	gone   error // why
 	failed int   // failed writes in a row
 	quiet  int   // those of them that were not reported
+	// Packets given up unwritten that were told of, and when.
 	told   uint64
+	toldAt time.Time
 	// Packets lost unread: by earlier sockets, and when how many were told of.
 	overrunBefore, overrunTold uint64
 	overrunAt                  time.Time
@@ -83,13 +87,19 @@ func (l *link) Close() error {
 }
 
 // Run owns the sockets and is the only one that writes to them. It starts one goroutine for
-// each set of sockets, which reads them, and joins it when it closes them.
+// each set of sockets, which reads them, and joins it when it closes them; and one that hears the
+// kernel's notices.
 func (l *link) Run(ctx context.Context, deliver func(Frame)) error {
-	r := runner{link: l, ctx: ctx, deliver: deliver}
+	r := runner{link: l, ctx: ctx, deliver: deliver, rush: make(chan struct{}, 1)}
+	defer r.listen()()
 	r.startReader()
-	tick := time.NewTicker(checkEvery)
+	tick := time.NewTimer(lookEvery)
 	defer tick.Stop()
-	for {
+	for ticking := true; ; {
+		if !ticking && r.restless() {
+			tick.Reset(lookEvery)
+			ticking = true
+		}
 		select {
 		case <-ctx.Done():
 			r.drain()
@@ -97,7 +107,14 @@ func (l *link) Run(ctx context.Context, deliver func(Frame)) error {
 			return nil
 		case packet := <-l.queue:
 			r.write(packet)
+		case _, more := <-r.changes:
+			if !more {
+				r.changes = nil
+			}
+			r.refit()
+		case <-r.rush:
 		case <-tick.C:
+			ticking = false
 			r.refit()
 			r.reportDiscarded()
 			r.reportOverrun()
@@ -105,7 +122,7 @@ func (l *link) Run(ctx context.Context, deliver func(Frame)) error {
 			r.reader = nil
 			l.driver.readFailed(l.log, err)
 			r.shut()
-			l.gone = err // until the next tick
+			l.gone = err // until the next look
 		}
 	}
 }
@@ -116,6 +133,35 @@ type runner struct {
 	ctx     context.Context
 	deliver func(Frame)
 	reader  chan error // the reader's end: its last error
+	// changes has a value when interfaces or addresses have changed; nil when nobody tells.
+	changes <-chan struct{}
+	rush    chan struct{} // has a value when packets come faster than they are read
+}
+
+// listen has the kernel tell of changes, until stop is called, if that is any help.
+func (r *runner) listen() (stop func()) {
+	if !r.watched {
+		return func() {}
+	}
+	n, err := openNotices()
+	if err != nil {
+		r.log(halog.Warn, err, "%s: no notices of changed interfaces (%v): looking every %s", r.spec, err, lookEvery)
+		return func() {}
+	}
+	r.changes = n.changed
+	return n.close
+}
+
+// restless tells whether there is something to look after that no notice is sent of: the less a node
+// wakes up for nothing, the less it costs.
+func (r *runner) restless() bool {
+	return r.conn == nil || r.changes == nil || behind(r.conn)
+}
+
+// behind tells whether packets come in faster than they are read.
+func behind(c conn) bool {
+	b, ok := c.(interface{ behind() bool })
+	return ok && b.behind()
 }
 
 func (r *runner) startReader() {
@@ -135,6 +181,12 @@ func (r *runner) read(c conn) error {
 		case err != nil:
 			return err
 		case ok:
+			if behind(c) {
+				select {
+				case r.rush <- struct{}{}:
+				default:
+				}
+			}
 			r.received.Add(1)
 			r.deliver(f)
 		}
@@ -200,6 +252,9 @@ func (r *runner) write(packet []byte) {
 		r.unsent.Add(1)
 		r.writeFailed(packet, err)
 	}
+	if time.Since(r.toldAt) >= lookEvery {
+		r.reportDiscarded()
+	}
 }
 
 func (r *runner) send(packet []byte, limit time.Duration) error {
@@ -258,7 +313,7 @@ func (r *runner) flush() {
 func (r *runner) reportDiscarded() {
 	if n := r.discarded.Load(); n > r.told {
 		r.log(halog.Warn, nil, "%d messages discarded due to write errors on %s", n-r.told, r.spec)
-		r.told = n
+		r.told, r.toldAt = n, time.Now()
 	}
 }
 

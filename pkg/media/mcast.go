@@ -92,7 +92,7 @@ func (m *mcast) open(ctx context.Context, patient bool, log logFunc) (conn, erro
 	}
 	log(halog.Info, nil, "glib: UDP multicast heartbeat started for group %s port %d interface %s (ttl=%d loop=%d)",
 		m.group.Addr(), m.group.Port(), m.name, m.ttl, m.loop)
-	return &udpConn{iface: i, to: m.group, out: out, in: in}, nil
+	return newUDPConn(i, m.group, out, in)
 }
 
 // interfaceWithAddress is the interface when it has an IPv4 address, without which nothing can be

@@ -55,7 +55,7 @@ func (m *mcast6) open(ctx context.Context, patient bool, log logFunc) (conn, err
 	}
 	log(halog.Info, nil, "glib: UDP multicast heartbeat started for [%s]:%s on interface %s (hops=%d loop=%d)",
 		m.at.Addr(), m.port, m.name, m.hops, m.loop)
-	return &udpConn{iface: i, to: m.at, out: out, in: in}, nil
+	return newUDPConn(i, m.at, out, in)
 }
 
 func (m *mcast6) writeFailed(log logFunc, packet []byte, err error) {

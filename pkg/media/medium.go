@@ -75,7 +75,7 @@ type Stats struct {
 	Received uint64 // packets delivered
 	Failed   uint64 // packets that could not be written
 	Dropped  uint64 // packets given up unwritten, because too many were waiting
-	Overrun  uint64 // packets lost unread, because they came too fast, as of a second ago
+	Overrun  uint64 // packets lost unread, because they came too fast, as of a second ago at most
 }
 
 // Medium is one link of this node. All methods may be called from any goroutine.
@@ -143,7 +143,7 @@ func Open(ctx context.Context, s Spec, o Options) (Medium, error) {
 	if o.WriteTimeout == 0 {
 		o.WriteTimeout = 2 * time.Second
 	}
-	l := &link{spec: s, opts: o, queue: make(chan []byte, queueLen)}
+	l := &link{spec: s, opts: o, queue: make(chan []byte, queueLen), watched: s.Kind != "serial"}
 	var err error
 	switch s.Kind {
 	case "bcast":

@@ -17,9 +17,6 @@ import (
 	"golang.org/x/net/ipv6"
 )
 
-// groupGap is the pause between a group's hosts, as in the original.
-const groupGap = 2 * time.Millisecond
-
 // pinger is ping, ping6 and ping_group. What it sends are whole messages of this node, made and signed
 // by the engine; what a host sends back is the same message, and says that the host is alive.
 // So a reply is passed on as it came, and the engine takes it for a status of the host.
@@ -79,10 +76,12 @@ func (p *pinger) open(ctx context.Context, _ bool, log logFunc) (conn, error) {
 		return nil, err
 	}
 	log(halog.Info, nil, "glib: %s heartbeat started.", p.title)
-	e := &echoConn{pinger: p, raw: c}
-	for _, host := range p.hosts {
-		e.to = append(e.to, &net.IPAddr{IP: host.AsSlice(), Zone: host.Zone()})
+	out, err1 := newOutbox(c)
+	in, err2 := newInbox(c, 20+40+icmpHeader+maxEcho) // IP header with options, ICMP
+	if err := errors.Join(err1, err2); err != nil {
+		return nil, errors.Join(err, c.Close())
 	}
+	e := &echoConn{pinger: p, inbox: in, out: out, to: make([]sockaddr, len(p.hosts))}
 	return e, e.check(log)
 }
 
@@ -122,10 +121,10 @@ func (p *pinger) readFailed(log logFunc, err error) {
 // echoConn is a raw ICMP socket.
 type echoConn struct {
 	*pinger
-	raw  *net.IPConn
-	to   []*net.IPAddr // the hosts
+	*inbox
+	out  *outbox
+	to   []sockaddr // the hosts
 	seen replies
-	buf  [20 + 40 + icmpHeader + maxEcho]byte // for the reader: IP header with options, ICMP
 }
 
 // send pings all hosts with the same request. It fails if it failed for any.
@@ -135,15 +134,9 @@ func (c *echoConn) send(packet []byte, deadline time.Time) error {
 		return err
 	}
 	c.seq++
-	if err := c.raw.SetWriteDeadline(deadline); err != nil {
-		return err
-	}
 	var failed error
-	for i, host := range c.to {
-		if i > 0 {
-			time.Sleep(groupGap)
-		}
-		if _, err := c.raw.WriteToIP(request, host); err != nil {
+	for i := range c.to {
+		if err := c.out.send(request, &c.to[i], deadline); err != nil {
 			failed = err
 		}
 	}
@@ -151,16 +144,18 @@ func (c *echoConn) send(packet []byte, deadline time.Time) error {
 }
 
 func (c *echoConn) receive() (Frame, bool, error) {
-	n, from, err := c.raw.ReadFromIP(c.buf[:])
+	packet, from, err := c.inbox.receive()
 	if err != nil {
 		return Frame{}, false, err
 	}
-	seq, payload, ok := parseEchoReply(c.v6, c.buf[:n], c.ident)
+	if !c.v6 {
+		packet = packet[min(ipv4HeaderLen(packet), len(packet)):]
+	}
+	seq, payload, ok := parseEchoReply(c.v6, packet, c.ident)
 	if !ok || !isPingOf(payload, c.spec) {
 		return Frame{}, false, nil
 	}
-	addr, _ := netip.AddrFromSlice(from.IP)
-	addr = addr.Unmap().WithZone(from.Zone)
+	addr := from.addrPort(c.hosts[0].Zone()).Addr()
 	if c.strict && (!slices.Contains(c.hosts, addr) || !c.seen.first(seq)) {
 		return Frame{}, false, nil
 	}
@@ -171,17 +166,26 @@ func (c *echoConn) receive() (Frame, bool, error) {
 // fail. Nothing else depends on interfaces.
 func (c *echoConn) check(logFunc) error {
 	for i, host := range c.hosts {
-		if host.Zone() == "" {
-			continue
-		}
-		if index, err := indexOf(host.Zone()); err == nil {
-			c.to[i].Zone = strconv.FormatUint(uint64(index), 10)
+		if scope, ok := scopeOf(host.Zone()); ok || c.to[i].size == 0 {
+			c.to[i] = sockaddrOf(netip.AddrPortFrom(host, 0), scope)
 		}
 	}
 	return nil
 }
 
-func (c *echoConn) close() error { return c.raw.Close() }
+// scopeOf is the number of the interface that a zone names, or is.
+func scopeOf(zone string) (uint32, bool) {
+	if zone == "" {
+		return 0, true
+	}
+	index, err := indexOf(zone)
+	if n, notNumber := strconv.ParseUint(zone, 10, 32); err != nil && notNumber == nil {
+		return uint32(n), true
+	}
+	return index, err == nil
+}
+
+func (c *echoConn) close() error { return c.out.Close() }
 
 // isPingOf tells whether a payload is a message that this medium has sent. Its signature is
 // the engine's to check.

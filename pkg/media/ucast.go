@@ -59,7 +59,7 @@ func (u *ucast) open(ctx context.Context, patient bool, log logFunc) (conn, erro
 	log(halog.Info, nil, "glib: ucast: bound receive socket to device: %s", u.name)
 	log(halog.Info, nil, "glib: ucast: set SO_REUSEPORT")
 	log(halog.Info, nil, "glib: ucast: started on port %d interface %s to %s", u.to.Port(), u.name, u.to.Addr())
-	return &udpConn{iface: i, to: u.to, out: out, in: in}, nil
+	return newUDPConn(i, u.to, out, in)
 }
 
 // logOpen logs a failure to make a socket, or to set an option of it.

@@ -63,7 +63,7 @@ func (u *ucast6) open(ctx context.Context, patient bool, log logFunc) (conn, err
 	log(halog.Info, nil, "glib: ucast6: bound receive socket to device: %s", u.name)
 	log(halog.Info, nil, "glib: ucast6: set SO_REUSEPORT")
 	log(halog.Info, nil, "glib: ucast6: heartbeat started for [%s]:%d on interface %s", u.peer(), u.to.Port(), u.name)
-	return &udpConn{iface: i, to: u.to, out: out, in: in}, nil
+	return newUDPConn(i, u.to, out, in)
 }
 
 // checkZone refuses an address with the zone of another interface.

@@ -142,26 +142,33 @@ func anyAddr(v6 bool, port uint16) netip.AddrPort {
 // udpConn is a pair of sockets of one interface: one sends to a fixed address, the other receives.
 type udpConn struct {
 	*iface
+	*inbox
+	out *outbox
 	to  netip.AddrPort
-	out *net.UDPConn
+	far sockaddr // the same
 	in  *net.UDPConn
-	buf [maxDatagram]byte // for the reader
+}
+
+// newUDPConn takes the sockets over.
+func newUDPConn(i *iface, to netip.AddrPort, out, in *net.UDPConn) (*udpConn, error) {
+	o, err1 := newOutbox(out)
+	b, err2 := newInbox(in, maxDatagram)
+	if err := errors.Join(err1, err2); err != nil {
+		return nil, errors.Join(err, out.Close(), in.Close())
+	}
+	return &udpConn{iface: i, inbox: b, out: o, to: to, far: sockaddrOf(to, 0), in: in}, nil
 }
 
 func (c *udpConn) send(packet []byte, deadline time.Time) error {
-	if err := c.out.SetWriteDeadline(deadline); err != nil {
-		return err
-	}
-	_, err := c.out.WriteToUDPAddrPort(packet, c.to)
-	return err
+	return c.out.send(packet, &c.far, deadline)
 }
 
 func (c *udpConn) receive() (Frame, bool, error) {
-	n, from, err := c.in.ReadFromUDPAddrPort(c.buf[:])
+	packet, from, err := c.inbox.receive()
 	if err != nil {
 		return Frame{}, false, err
 	}
-	return Frame{From: from, Bytes: c.buf[:n]}, n > 0, nil
+	return Frame{From: from.addrPort(c.name), Bytes: packet}, len(packet) > 0, nil
 }
 
 // overrun is how many packets the kernel has thrown away because the receive buffer was full.

@@ -1,7 +1,6 @@
 package realtime
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -28,7 +27,7 @@ type Problem struct{ Level, Text string }
 const (
 	// ready is how many threads there are to be from the start, so that few come later.
 	ready = 16
-	// look is how often new threads are looked for.
+	// look is how often at most new threads are looked for.
 	look = time.Second
 	// spared is the process's oom_score_adj: below all that leave theirs alone, above what must never be ended (-1000).
 	spared = -900
@@ -51,23 +50,30 @@ func Enter(o Options, report func(Problem)) {
 	}
 }
 
-// Keep looks for new threads until ctx ends.
-func Keep(ctx context.Context, o Options) {
-	timer := time.NewTicker(look)
-	defer timer.Stop()
-	var had uint64
-	for looks := 0; ; looks++ {
-		select {
-		case <-ctx.Done():
-			return
-		case <-timer.C:
-			// One may have come as another went: at times all are looked at.
-			if n := threads(); n != had || looks%60 == 0 {
-				had = n
-				_ = setAll(o.Priority) // told of above
-			}
-		}
+// Keeper gives threads that come later what [Enter] gave those that there were. Nil does nothing.
+type Keeper struct {
+	o     Options
+	had   uint64
+	looks int
+	next  time.Time
+}
+
+// NewKeeper makes a keeper; o is what Enter was given.
+func NewKeeper(o Options) *Keeper { return &Keeper{o: o} }
+
+// Look looks for new threads, if it is time to. It is to be called by a goroutine that is awake
+// anyway, about once a second: to wake up for this alone would cost more than a heartbeat.
+func (k *Keeper) Look(now time.Time) {
+	if k == nil || now.Before(k.next) {
+		return
 	}
+	k.next = now.Add(look)
+	// One may have come as another went: at times all are looked at.
+	if n := threads(); n != k.had || k.looks%60 == 0 {
+		k.had = n
+		_ = setAll(k.o.Priority) // told of by Enter
+	}
+	k.looks++
 }
 
 // threads is how many there are, from the number of links of their directory; 0 if that is not to be had.

@@ -1,7 +1,6 @@
 package realtime
 
 import (
-	"context"
 	"fmt"
 	"os"
 	"os/exec"
@@ -22,7 +21,11 @@ func TestMain(m *testing.M) {
 	}
 	o := Options{Priority: 7, Reserve: 1000, Spare: true}
 	Enter(o, func(p Problem) { fmt.Println("problem", p.Level, p.Text) })
-	go Keep(context.Background(), o)
+	go func() {
+		for k := NewKeeper(o); ; time.Sleep(look / 10) {
+			k.Look(time.Now())
+		}
+	}()
 	cmd := exec.Command("/bin/sleep", "60")
 	if err := cmd.Start(); err != nil {
 		fmt.Println(err)
