@@ -325,6 +325,11 @@ func TestCheckersCovered(t *testing.T) {
 			t.Errorf("%s: %v", kind, row)
 		}
 	}
+	for _, name := range []string{"refused", "hung after accept", "drips", "stalls in TLS"} { // which all that can be up meet
+		if !slices.ContainsFunc(manners, func(m manner) bool { return m.name == name && m.addr.Is4() && m.addr6.Is6() }) {
+			t.Errorf("no bad server is %q", name)
+		}
+	}
 	for _, kind := range slices.Sorted(maps.Keys(have)) {
 		t.Logf("%-11s %v", kind, have[kind])
 	}

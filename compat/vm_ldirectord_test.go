@@ -26,7 +26,8 @@ import (
 // what it is changed to.
 const sideDir = "testdata/ldirectord"
 
-// TestSideConfigurations: the configurations of TestVMLdirectord use everything there is.
+// TestSideConfigurations: the configurations of TestVMLdirectord use everything there is, but for the
+// services, which TestCheckersOriginal has both check.
 func TestSideConfigurations(t *testing.T) {
 	unused := map[string]bool{}
 	global, section := ldirectordcf.Directives()
@@ -35,7 +36,13 @@ func TestSideConfigurations(t *testing.T) {
 	}
 	delete(unused, "timeout") // always an error, as is connecttimeout
 	delete(unused, "connecttimeout")
-	word := regexp.MustCompile(`(?m)^\s*([a-z0-9]+)\s*=`)
+	for _, value := range []string{
+		"checktype=connect", "checktype=negotiate", "checktype=external", "checktype=external-perl", "checktype=ping", "checktype=on", "checktype=off",
+		"checktype=3", "quiescent=yes", "quiescent=no", "fork=yes", "protocol=tcp", "protocol=udp", "protocol=fwm",
+	} {
+		unused[value] = true
+	}
+	word := regexp.MustCompile(`(?m)^\s*([a-z0-9]+)\s*=\s*(\S*)`)
 	files, err := filepath.Glob(sideDir + "/*.cf")
 	if err != nil || len(files) < 20 {
 		t.Fatalf("%d files, %v", len(files), err)
@@ -47,6 +54,7 @@ func TestSideConfigurations(t *testing.T) {
 		}
 		for _, m := range word.FindAllStringSubmatch(string(text), -1) {
 			delete(unused, m[1])
+			delete(unused, m[1]+"="+m[2])
 		}
 	}
 	for name := range unused {
