@@ -118,7 +118,6 @@ func TestPackageClean(t *testing.T) {
 		t.Errorf("man has something to say: %s", out)
 	}
 	m.run("man -M /usr/share/man hb_takeover | grep -q hb_standby")
-	m.run("bash -c '. /usr/share/bash-completion/completions/systole; COMP_WORDS=(hb_standby f) COMP_CWORD=1; _systole; test \"${COMPREPLY[*]}\" = \"foreign failback\"'")
 	// ipvsadm is a package of its own, in the place of the other's.
 	m.run("! test -e /usr/sbin/ipvsadm && dpkg -i " + m.have(filepath.Join(dist, "systole-ipvsadm_0.1.0_amd64.deb")) + " && SYSTOLE_IPVS=model ipvsadm -Ln | grep -q 'IP Virtual Server'")
 	// What the administrator changed stays, over an upgrade and a removal.

@@ -42,7 +42,19 @@ type program struct {
 	name    string
 	aliases []string
 	summary string
-	run     func(env Env, args []string) int
+	// usage is what --help alone prints, before the summary, for programs whose original takes that for a node, a
+	// resource, or nothing: asking must not act.
+	usage string
+	run   func(env Env, args []string) int
+}
+
+// start runs the program, or tells how it is used.
+func (p *program) start(env Env, args []string) int {
+	if p.usage != "" && len(args) == 1 && args[0] == "--help" {
+		fmt.Fprintf(env.Stdout, "Usage: %s\n\n%s\n", p.usage, p.summary)
+		return exitOK
+	}
+	return p.run(env, args)
 }
 
 // Main runs the program that argv names and returns its exit status. When argv[0] is not a
@@ -55,7 +67,7 @@ func Main(argv []string, env Env) int {
 	// A daemon's argv[0] is a title: "heartbeat: master control process".
 	name, _, _ := strings.Cut(filepath.Base(argv[0]), ":")
 	if p := find(name); p != nil {
-		return p.run(env, argv[1:])
+		return p.start(env, argv[1:])
 	}
 	status := 0
 	app := &cli.App{
@@ -89,7 +101,7 @@ func Main(argv []string, env Env) int {
 			SkipFlagParsing: true, HideHelp: true,
 			Action: func(c *cli.Context) error {
 				env.Arg0 = p.name
-				status = p.run(env, c.Args().Slice())
+				status = p.start(env, c.Args().Slice())
 				return nil
 			},
 		})

@@ -25,6 +25,7 @@ import (
 var dopdProgram = program{
 	name:    "dopd",
 	summary: "have the other node outdate its DRBD resources (heartbeat's respawn starts it)",
+	usage:   "respawn hacluster /usr/libexec/heartbeat/dopd   (a line of ha.cf)",
 	run:     runDopd,
 }
 

@@ -20,6 +20,7 @@ import (
 var ipfailProgram = program{
 	name:    "ipfail",
 	summary: "give up the resources when the other node sees more ping nodes (heartbeat's respawn starts it)",
+	usage:   "respawn hacluster /usr/libexec/heartbeat/ipfail   (a line of ha.cf)",
 	run:     runIpfail,
 }
 

@@ -38,6 +38,7 @@ var resourceManagerProgram = program{
 var reqResourceProgram = program{
 	name:    "req_resource",
 	summary: "ask for a resource group of this node",
+	usage:   "req_resource KEY   (a group's first resource, as ResourceManager allkeys lists them)",
 	run: func(env Env, args []string) int {
 		return withScripts(env, "req_resource", func(s *scripts) int {
 			return s.call(cluster.Call{Verb: cluster.ReqResource, Arg: word(args, 0), Env: s.given("HA_NICEFAILBACK", "HA_DONTASK")})
@@ -48,6 +49,7 @@ var reqResourceProgram = program{
 var machDownProgram = program{
 	name:    "mach_down",
 	summary: "take over the resource groups of a dead node",
+	usage:   "mach_down NODE",
 	run: func(env Env, args []string) int {
 		return withScripts(env, "mach_down", func(s *scripts) int {
 			return s.say(s.manager.MachDown(context.Background(), word(args, 0), s.given("HA_NICEFAILBACK", "HA_info")))

@@ -101,6 +101,15 @@ var inProcess = []string{"ipfail"}
 // table are the names of the ipvsadm package, which are installed when they are asked for.
 var table = []string{"ipvsadm", "ipvsadm-save", "ipvsadm-restore"}
 
+// completed are programs besides systole that its completion knows; bash looks for a file of the command's name.
+var completed = []string{
+	"heartbeat", "ldirectord", "cl_status", "cl_respawn", "hb_standby", "hb_takeover", "hb_delnode", "hb_setweight", "hb_setsite",
+	"mach_down", "req_resource", "ResourceManager", "ipvsadm",
+}
+
+// completions is where bash-completion looks.
+const completions = "/usr/share/bash-completion/completions"
+
 // Wrappers are the resource scripts that run the OCF agent of their name: all that heartbeat 3.0 had.
 var Wrappers = []string{
 	"AudibleAlarm", "Delay", "Filesystem", "ICP", "IPaddr", "IPaddr2", "IPsrcaddr", "IPv6addr", "LVM", "LinuxSCSI", "MailTo", "Raid1",
@@ -153,6 +162,11 @@ func (l Layout) links(o Options) []File {
 	if o.IPVSAdm {
 		for _, name := range table {
 			add("/usr/sbin", name)
+		}
+	}
+	for _, name := range completed {
+		if o.IPVSAdm || !slices.Contains(table, name) {
+			list = append(list, File{Path: path.Join(completions, name), Kind: Link, Target: "systole"})
 		}
 	}
 	return list
@@ -213,7 +227,7 @@ func (l Layout) services() []File {
 		File{Path: path.Join(l.InitD, realserver), Kind: Config, Mode: 0o755, Text: text("init.d/" + realserver)},
 		File{Path: path.Join(l.Units, realserver+".service"), Mode: 0o644, Text: text("systemd/" + realserver + ".service")},
 		File{Path: "/usr/lib/tmpfiles.d/heartbeat.conf", Mode: 0o644, Text: text("tmpfiles.conf")},
-		File{Path: "/usr/share/bash-completion/completions/systole", Mode: 0o644, Text: text("completion.bash")},
+		File{Path: completions + "/systole", Mode: 0o644, Text: text("completion.bash")},
 		File{Path: "/var/lib/heartbeat", Kind: Dir, Mode: 0o755})
 }
 
