@@ -115,6 +115,23 @@ func TestVMConnections(t *testing.T) {
 		said(t, conns, "after "+what)
 		t.Logf("%s: %v with two questions on each of %d connections", what, time.Since(began).Round(time.Millisecond), many)
 	}
+
+	// A node that is killed while it waits leaves the kernel's threshold changed, until it is started again.
+	if r, err := h.Master.Stop(t.Context()); err != nil || r.Code != 0 {
+		t.Fatalf("stop ha-master: %+v %v", r, err)
+	}
+	waitFor(t, time.Minute, "ha-slave owns again", h.Slave.HoldsVIP)
+	start(h.Master)
+	waitFor(t, time.Minute, "ha-slave waits again", func() bool { return threshold() == "0 1" })
+	if _, err := h.Slave.Crash(); err != nil {
+		t.Fatal(err)
+	}
+	if got := threshold(); got != "0 1" {
+		t.Errorf("sync_threshold is %q after the crash: nothing is to be put back", got)
+	}
+	start(h.Slave)
+	waitFor(t, time.Minute, "sync_threshold is put back", func() bool { return threshold() == "3 50" })
+
 	if log := h.Master.Log() + h.Slave.Log(); strings.Contains(log, "LVSSyncDaemonSwap") && strings.Contains(log, "ERROR: LVSSync") {
 		t.Errorf("ha-log has errors of the sync daemons:\n%s", log)
 	}

@@ -67,8 +67,15 @@ type SyncTable interface {
 	StopSync(ctx context.Context, d SyncDaemon) error
 }
 
-// SyncHurrier is a SyncTable whose master daemon can be made to tell of a connection with each of its
-// packets (sysctl net.ipv4.vs.sync_threshold), until calm is called.
+// EveryPacket is the threshold with which the master daemon tells of a connection with each of its packets.
+const EveryPacket = "0 1"
+
+// SyncHurrier is a SyncTable whose master daemon has a threshold: with how many of its packets it tells of
+// a connection (sysctl net.ipv4.vs.sync_threshold).
 type SyncHurrier interface {
-	HurrySync(ctx context.Context) (calm func() error, err error)
+	// SyncThreshold is "THRESHOLD PERIOD": it tells of a connection with its packet number THRESHOLD, and
+	// again with every PERIODth (Documentation/networking/ipvs-sysctl.rst).
+	SyncThreshold(ctx context.Context) (string, error)
+	// SetSyncThreshold changes it.
+	SetSyncThreshold(ctx context.Context, threshold string) error
 }

@@ -34,7 +34,13 @@ type Options struct {
 	// as with ipvsadm.
 	Iface  string
 	SyncID uint8
+	// Note is the file that remembers the kernel's threshold while Hurry has changed it. It has to go with a
+	// reboot, as the threshold does. None is [DefaultNote].
+	Note string
 }
+
+// DefaultNote is Options.Note where that is empty.
+const DefaultNote = "/run/heartbeat.sync_threshold"
 
 // Agent serves the resource name LVSSyncDaemonSwap.
 type Agent struct {
@@ -48,6 +54,9 @@ var _ agent.Agent = (*Agent)(nil)
 func New(o Options) *Agent {
 	if o.Iface == "" {
 		o.Iface = "eth0"
+	}
+	if o.Note == "" {
+		o.Note = DefaultNote
 	}
 	return &Agent{o: o}
 }
@@ -132,7 +141,8 @@ func failed(c agent.Call, err error) (agent.Result, error) {
 }
 
 // StandBy starts the role of a director that does not hold the group, if no sync daemon runs at
-// all: after a boot nobody else does. A resource whose arguments are wrong is told of at its start.
+// all: after a boot nobody else does. It puts back what a killed process has left: see Calm. A resource whose
+// arguments are wrong is told of at its start.
 func (a *Agent) StandBy(ctx context.Context, args []string) error {
 	d, err := a.wanted(args)
 	if err != nil {
@@ -140,6 +150,9 @@ func (a *Agent) StandBy(ctx context.Context, args []string) error {
 	}
 	d.Role = other(d.Role)
 	return a.with(func(t ipvs.SyncTable) error {
+		if err := a.calm(ctx, t); err != nil {
+			return err
+		}
 		have, err := t.SyncDaemons(ctx)
 		if err != nil || len(have) > 0 {
 			return err
@@ -151,6 +164,9 @@ func (a *Agent) StandBy(ctx context.Context, args []string) error {
 // swap makes d run, and the daemon of the other role end.
 func (a *Agent) swap(ctx context.Context, d ipvs.SyncDaemon) error {
 	return a.with(func(t ipvs.SyncTable) error {
+		if err := a.calm(ctx, t); err != nil {
+			return err
+		}
 		have, err := t.SyncDaemons(ctx)
 		if err != nil {
 			return err

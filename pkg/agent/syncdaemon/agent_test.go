@@ -3,6 +3,8 @@ package syncdaemon
 import (
 	"context"
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
@@ -20,6 +22,8 @@ type threads struct {
 	conns []ipvs.Conn
 	calls []string
 	fail  error
+
+	threshold string
 }
 
 func (t *threads) SyncDaemons(context.Context) ([]ipvs.SyncDaemon, error) {
@@ -107,10 +111,12 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
-// HurrySync is the kernel's.
-func (t *threads) HurrySync(context.Context) (func() error, error) {
-	t.calls = append(t.calls, "hurry")
-	return func() error { t.calls = append(t.calls, "calm"); return nil }, nil
+// SyncThreshold is the kernel's.
+func (t *threads) SyncThreshold(context.Context) (string, error) { return t.threshold, nil }
+
+func (t *threads) SetSyncThreshold(_ context.Context, threshold string) error {
+	t.threshold = threshold
+	return nil
 }
 
 func (t *threads) Connections(context.Context) ([]ipvs.Conn, error) { return t.conns, nil }
@@ -131,10 +137,6 @@ TCP AC103C01 0000 AC103C6F 1B58 AC103CCC 1B58 NONE            115
 		t.Errorf("without a daemon: %v", err)
 	}
 	one.run = []ipvs.SyncDaemon{{Role: ipvs.SyncMaster}}
-	calm, err := agent(one).Hurry(t.Context())
-	if err != nil || calm() != nil || strings.Join(one.calls, " ") != "hurry calm" {
-		t.Errorf("%v, calls %q", err, one.calls)
-	}
 	for n, want := range []int{0, 1, 2, 2} {
 		sample, err := agent(one).Sample(t.Context(), n)
 		if err != nil || len(sample) != want {
@@ -156,5 +158,48 @@ TCP AC103C01 0000 AC103C6F 1B58 AC103CCC 1B58 NONE            115
 		t.Error(sample)
 	} else if got, err := agent(other).Known(t.Context(), sample); err != nil || got != 0 {
 		t.Errorf("%d connections to other servers are known: %v", got, err)
+	}
+}
+
+// TestHurry: the threshold is put back, by whoever comes next if the process is killed, unless somebody
+// else has changed it.
+func TestHurry(t *testing.T) {
+	for _, tt := range []struct {
+		name, before, meanwhile, want string
+		next                          func(*Agent) error
+	}{
+		{"an end", "3 50", "", "3 50", nil},
+		{"an end, changed meanwhile", "3 50", "5 60", "5 60", nil},
+		{"each packet anyway", "0 1", "", "0 1", nil},
+		{"killed, a new start", "3 50", "", "3 50", func(a *Agent) error { return a.StandBy(t.Context(), []string{"master"}) }},
+		{"killed, the resource stops", "3 50", "", "3 50", func(a *Agent) error {
+			_, err := a.Run(t.Context(), agent.Call{Op: agent.Stop, Name: Name, Args: []string{"master"}, Log: new(notes)})
+			return err
+		}},
+		{"killed, waits again", "3 50", "", "3 50", func(a *Agent) error {
+			calm, err := a.Hurry(t.Context())
+			if err != nil {
+				return err
+			}
+			return calm()
+		}},
+	} {
+		table := &threads{Table: model.New(), run: []ipvs.SyncDaemon{{Role: ipvs.SyncMaster}}, threshold: tt.before}
+		o := Options{OpenTable: func() (ipvs.Table, error) { return table, nil }, Note: filepath.Join(t.TempDir(), "note")}
+		calm, err := New(o).Hurry(t.Context())
+		if err != nil || table.threshold != ipvs.EveryPacket {
+			t.Fatalf("%s: threshold %q, %v", tt.name, table.threshold, err)
+		}
+		if tt.meanwhile != "" {
+			table.threshold = tt.meanwhile
+		}
+		if tt.next == nil {
+			err = calm()
+		} else {
+			err = tt.next(New(o))
+		}
+		if _, left := os.Stat(o.Note); err != nil || table.threshold != tt.want || left == nil {
+			t.Errorf("%s: threshold %q, want %q; note: %v; %v", tt.name, table.threshold, tt.want, left, err)
+		}
 	}
 }

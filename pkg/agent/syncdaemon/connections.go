@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"hash/fnv"
 	"math/rand/v2"
+	"os"
 	"slices"
+	"strings"
 
 	"github.com/systole-ha/systole/pkg/ipvs"
 )
@@ -18,6 +20,7 @@ import (
 // Hurry has the master daemon tell of a connection with each of its packets, until calm is called. It
 // is an error if none runs.
 func (a *Agent) Hurry(ctx context.Context) (calm func() error, err error) {
+	calm = func() error { return a.Calm(context.WithoutCancel(ctx)) }
 	err = a.with(func(t ipvs.SyncTable) error {
 		have, err := t.SyncDaemons(ctx)
 		if err != nil {
@@ -26,15 +29,49 @@ func (a *Agent) Hurry(ctx context.Context) (calm func() error, err error) {
 		if !slices.ContainsFunc(have, func(d ipvs.SyncDaemon) bool { return d.Role == ipvs.SyncMaster }) {
 			return errors.New("no master sync daemon runs here (" + Name + " in haresources starts one)")
 		}
-		hurried, ok := t.(ipvs.SyncHurrier)
+		h, ok := t.(ipvs.SyncHurrier)
 		if !ok {
-			calm = func() error { return nil }
 			return nil
 		}
-		calm, err = hurried.HurrySync(ctx)
-		return err
+		before, err := h.SyncThreshold(ctx)
+		if err != nil || before == ipvs.EveryPacket {
+			return err
+		}
+		// The note first: whoever finds it puts the threshold back, even if this process is killed.
+		if err := os.WriteFile(a.o.Note, []byte(before+"\n"), 0o600); err != nil {
+			return err
+		}
+		return h.SetSyncThreshold(ctx, ipvs.EveryPacket)
 	})
 	return calm, err
+}
+
+// Calm puts back the threshold that Hurry has changed, in this process or in one that was killed since,
+// unless somebody else has changed it meanwhile. Nothing happens if there is nothing to put back.
+func (a *Agent) Calm(ctx context.Context) error {
+	if _, err := os.Stat(a.o.Note); err != nil {
+		return nil
+	}
+	return a.with(func(t ipvs.SyncTable) error { return a.calm(ctx, t) })
+}
+
+func (a *Agent) calm(ctx context.Context, t ipvs.SyncTable) error {
+	h, ok := t.(ipvs.SyncHurrier)
+	if !ok {
+		return nil
+	}
+	before, err := os.ReadFile(a.o.Note)
+	if err != nil {
+		return nil // there is none
+	}
+	now, err := h.SyncThreshold(ctx)
+	if err == nil && now == ipvs.EveryPacket {
+		err = h.SetSyncThreshold(ctx, strings.TrimSpace(string(before)))
+	}
+	if err != nil {
+		return err
+	}
+	return os.Remove(a.o.Note)
 }
 
 // established is the state of connections that are open. Others are on their way out, or come too

@@ -119,35 +119,27 @@ func daemonAttribute(d ipvs.SyncDaemon) attribute {
 	}
 }
 
-// syncThreshold is "THRESHOLD PERIOD": the master daemon tells of a connection with its packet number
-// THRESHOLD, and again with every PERIODth (Documentation/networking/ipvs-sysctl.rst).
 const syncThreshold = "/proc/sys/net/ipv4/vs/sync_threshold"
 
-// everyPacket is the threshold with which each packet is one.
-const everyPacket = "0 1"
-
-// HurrySync has the master daemon of the calling thread's network namespace, which has to be the
-// table's, tell of a connection with each of its packets. calm puts back what was, unless somebody
-// else has changed it meanwhile.
-func (t *Table) HurrySync(ctx context.Context) (calm func() error, err error) {
+// SyncThreshold is that of the calling thread's network namespace, which has to be the table's.
+func (t *Table) SyncThreshold(ctx context.Context) (string, error) {
 	if err := ctx.Err(); err != nil {
-		return nil, err
+		return "", err
 	}
-	before, err := os.ReadFile(syncThreshold)
-	if err == nil {
-		err = os.WriteFile(syncThreshold, []byte(everyPacket), 0)
-	}
+	text, err := os.ReadFile(syncThreshold)
 	if err != nil {
-		return nil, fmt.Errorf("hurry sync daemon: %w", err)
+		return "", fmt.Errorf("threshold of the sync daemon: %w", err)
 	}
-	return func() error {
-		now, err := os.ReadFile(syncThreshold)
-		if err == nil && strings.Join(strings.Fields(string(now)), " ") == everyPacket {
-			err = os.WriteFile(syncThreshold, before, 0)
-		}
-		if err != nil {
-			return fmt.Errorf("calm sync daemon: %w", err)
-		}
-		return nil
-	}, nil
+	return strings.Join(strings.Fields(string(text)), " "), nil
+}
+
+// SetSyncThreshold changes it.
+func (t *Table) SetSyncThreshold(ctx context.Context, threshold string) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if err := os.WriteFile(syncThreshold, []byte(threshold), 0); err != nil {
+		return fmt.Errorf("threshold of the sync daemon: %w", err)
+	}
+	return nil
 }
