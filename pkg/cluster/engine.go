@@ -86,6 +86,7 @@ type node struct {
 	weight       int    // hb_setweight: for clients only
 	site         string // hb_setsite: likewise
 	left         bool   // this run of it has given up everything
+	clock        clock
 	late, lost   uint64 // heartbeats that came late, messages that were missing
 }
 

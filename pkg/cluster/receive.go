@@ -77,6 +77,7 @@ func (e *Engine) process(m *hamsg.Msg, link, from string) {
 		return
 	}
 	e.learnUUID(n, m)
+	e.noteClock(n, m)
 	switch e.classify(n, m) {
 	case drop:
 		e.emit(Deliver{Kind: Dropped, Msg: m})
@@ -296,7 +297,7 @@ func (e *Engine) handleResource(n *node, m *hamsg.Msg) {
 		}
 	case hamsg.TStonith:
 		if e.commUp && n != e.self && m.Get(hamsg.FNode) == e.cfg.Node {
-			e.rsc.Buried()
+			e.buried(n, m)
 		}
 	case hamsg.TClientStatus, hamsg.TQueryClient, hamsg.TRespondClient:
 		// For API clients.

@@ -112,18 +112,34 @@ func (h *Hosts) build(o HostsOptions) (err error) {
 			return err
 		}
 	}
-	root := o.Root
-	if root == "" && (o.Master == Ours || o.Slave == Ours) {
-		root = filepath.Join(h.dir, "ours")
-		if err := installLinks(o.Systole, root); err != nil {
-			return fmt.Errorf("lab: install root: %w", err)
-		}
-	}
-	if h.Master, err = h.director("ha-master", masterAddr, 21, o.Master, root, o, o.MasterConfig); err != nil {
+	if h.Master, err = h.director("ha-master", masterAddr, 21, o.Master, o, o.MasterConfig); err != nil {
 		return err
 	}
-	h.Slave, err = h.director("ha-slave", slaveAddr, 22, o.Slave, root, o, o.SlaveConfig)
+	h.Slave, err = h.director("ha-slave", slaveAddr, 22, o.Slave, o, o.SlaveConfig)
 	return err
+}
+
+// AddDirector adds an HA node to a network: a third one to the tutorial's hosts, or one of a pair whose other
+// node is on another machine. Its configuration is the slave's, under o.Config. What o says of other nodes
+// is not looked at.
+func (n *Network) AddDirector(name string, addr netip.Addr, impl Impl, o HostsOptions) (*Director, error) {
+	h := &Hosts{Network: n, Userspace: o.Userspace || !HaveIPVS()}
+	return h.director(name, addr, addr.As4()[3], impl, o, map[string]string{"/etc/hostname": name + "\n"})
+}
+
+// root is the install root of ours.
+func (h *Hosts) root(o HostsOptions) (string, error) {
+	if o.Root != "" {
+		return o.Root, nil
+	}
+	root := filepath.Join(h.dir, "ours")
+	if isDir(root) {
+		return root, nil
+	}
+	if err := installLinks(o.Systole, root); err != nil {
+		return "", fmt.Errorf("lab: install root: %w", err)
+	}
+	return root, nil
 }
 
 func lanLink(addrs ...netip.Addr) Link {
@@ -164,7 +180,7 @@ func (h *Hosts) realServer(i int, addr netip.Addr, nginx bool) (*WebHost, error)
 	return w, w.PowerOn()
 }
 
-func (h *Hosts) director(name string, addr netip.Addr, cross byte, impl Impl, root string, o HostsOptions, own map[string]string) (*Director, error) {
+func (h *Hosts) director(name string, addr netip.Addr, cross byte, impl Impl, o HostsOptions, own map[string]string) (*Director, error) {
 	spec := NodeSpec{Name: name, Links: []Link{lanLink(addr)}, Gateway: clientAddr, Sysctl: map[string]string{"net.ipv4.ip_forward": "1"}}
 	if o.IPv6 {
 		six := netip.MustParseAddr(fmt.Sprintf("fd00:60::%d", addr.As4()[3]))
@@ -175,6 +191,10 @@ func (h *Hosts) director(name string, addr netip.Addr, cross byte, impl Impl, ro
 		spec.Links = append(spec.Links, Link{Name: "eth1", Segment: "cross", Addrs: []netip.Prefix{netip.PrefixFrom(a, 24)}})
 	}
 	if impl == Ours {
+		root, err := h.root(o)
+		if err != nil {
+			return nil, err
+		}
 		spec.Roots = []string{root}
 	}
 	nd, err := h.NewNode(spec)

@@ -19,7 +19,7 @@ type kernel struct {
 // modules that every guest has: the file systems that it stands on, then what a director needs.
 // They are loaded in this order, each after those that it depends on.
 var guestModules = strings.Fields(`
-	virtio_pci virtio_console crc32c_generic 9pnet_virtio 9p overlay
+	virtio_pci virtio_console virtio_net crc32c_generic 9pnet_virtio 9p overlay
 	veth bridge dummy macvlan af_packet
 	nf_tables nft_numgen nft_ct nft_compat ip_tables ip6_tables iptable_filter iptable_nat iptable_mangle ip6table_mangle xt_mark xt_MARK
 	ip_vs ip_vs_rr ip_vs_wrr ip_vs_lc ip_vs_wlc ip_vs_fo ip_vs_ovf ip_vs_lblc ip_vs_lblcr ip_vs_dh ip_vs_sh ip_vs_mh

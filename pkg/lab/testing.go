@@ -113,7 +113,7 @@ func InVM(t TB, with ...func(*Spec)) bool {
 			s.Command = append(s.Command, a)
 		}
 	}
-	lines := &lineLog{t: t}
+	lines := &lineLog{t: t, each: s.Line}
 	defer lines.flush()
 	s.Stdout = lines
 	if status := VM(t, s); status != 0 {
@@ -142,6 +142,7 @@ type lineLog struct {
 	t    TB
 	part []byte
 	all  []string
+	each func(string) // may be nil
 }
 
 func (l *lineLog) Write(b []byte) (int, error) {
@@ -153,6 +154,9 @@ func (l *lineLog) Write(b []byte) (int, error) {
 		}
 		l.t.Logf("| %s", line)
 		l.all = append(l.all, string(line))
+		if l.each != nil {
+			l.each(string(line))
+		}
 		l.part = rest
 	}
 }

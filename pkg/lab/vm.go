@@ -30,6 +30,9 @@ type Spec struct {
 	Memory  int           // MB; 0 is 1024
 	CPUs    int           // 0 is as many as this machine has, at most 4
 	Limit   time.Duration // of the whole run, after which the guest is killed; 0 is 2 minutes
+	NIC     *os.File      // a network's port, from Network.Tap: the guest's eth0
+	Monitor *Monitor      // by which the guest can be suspended
+	Line    func(string)  // told each line that a test prints, by InVM
 }
 
 // GuestEnv is set to 1 in the environment of a job in a virtual machine.
@@ -94,6 +97,14 @@ func runVM(ctx context.Context, s Spec) (int, error) {
 	defer cancel()
 	cmd := exec.CommandContext(ctx, qemu, s.qemuArgs(k.image, "/dev/fd/3", "/dev/fd/4")...)
 	cmd.ExtraFiles = []*os.File{initrd, console}
+	if s.NIC != nil {
+		cmd.Args = append(cmd.Args, "-netdev", fmt.Sprintf("tap,id=lan,fd=%d", 3+len(cmd.ExtraFiles)), "-device", "virtio-net-pci,netdev=lan,romfile=")
+		cmd.ExtraFiles = append(cmd.ExtraFiles, s.NIC)
+	}
+	if s.Monitor != nil {
+		cmd.Args = append(cmd.Args, "-chardev", fmt.Sprintf("socket,id=monitor,fd=%d", 3+len(cmd.ExtraFiles)), "-mon", "chardev=monitor,mode=control")
+		cmd.ExtraFiles = append(cmd.ExtraFiles, s.Monitor.file)
+	}
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		return 0, err
