@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -101,12 +102,24 @@ func (e *Engine) markDead(n *node) {
 		}
 	} else {
 		e.emit(Deliver{Kind: Kept, Msg: e.deadNotice(n)})
-		e.rsc.Dead(takeover.Death{Node: n.Name, Heard: n.heard, HasResources: n.hasResources, Left: n.left})
+		if e.stranger(n) {
+			e.log(Info, "node "+n.Name+" has never been here, and no resources are its own: nothing is taken over.")
+		} else {
+			e.rsc.Dead(takeover.Death{Node: n.Name, Heard: n.heard, HasResources: n.hasResources, Left: n.left})
+		}
 	}
 	n.window.Abandon()
 	n.heard = false
 	n.statusTime = 0
 	n.acked = 0
+}
+
+// stranger tells whether a node that is dead cannot have had anything: it was added to the list of nodes, by
+// hb_addnode or as another node has it, has not been heard since we started, and haresources does not name
+// it. (The original takes over from it all the same, which means that it thinks the peer has nothing.)
+func (e *Engine) stranger(n *node) bool {
+	return n.generation == 0 && !slices.Contains(e.cfg.Nodes, n.Name) &&
+		!slices.ContainsFunc(e.cfg.Groups, func(g Group) bool { return g.Node == n.Name })
 }
 
 // deadNotice is the message that stands for a node's death, for clients and scripts.

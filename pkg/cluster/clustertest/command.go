@@ -52,7 +52,7 @@ func (s *Sim) Command(words []string) error {
 	want := map[string]int{
 		"start": 1, "stop": 1, "restart": 1, "reload": 1, "kill": 1, "poweroff": 1, "freeze": 1, "suspend": 1, "thaw": 1,
 		"cut": 2, "heal": 2, "loss": 1, "dup": 1, "delay": 2, "reorder": 1, "standby": 2, "takeover": 2,
-		"slow": 3, "nostart": 3, "nostop": 3, "poll": 2, "clock": 2, "noreset": 2,
+		"slow": 3, "nostart": 3, "nostop": 3, "poll": 2, "clock": 2, "noreset": 2, "addnode": 2,
 	}
 	n, ok := want[words[0]]
 	if !ok || len(args) < n {
@@ -130,6 +130,8 @@ func (m *Machine) command(cmd string, args []string) error {
 		m.Tell("t=ask_resources", "rsc_hold="+args[0], "info=me")
 	case "takeover":
 		m.Tell("t=hb_takeover", "rsc_hold="+args[0])
+	case "addnode":
+		m.Tell("t=addnode", "nodelist="+args[0])
 	case "nostart":
 		m.NoStart[args[0]] = args[1] == "on"
 	case "noreset":
