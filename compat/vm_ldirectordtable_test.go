@@ -34,6 +34,7 @@ func TestVMLdirectordTable(t *testing.T) {
 	t.Run("MissingScheduler", d.missingScheduler)
 	t.Run("Edits", d.edits)
 	t.Run("LeftAlone", d.leftAlone)
+	t.Run("Faults", d.faults)
 	t.Run("Persistence", d.persistence)
 	t.Run("Unloaded", d.unloaded) // last: it empties the table
 }
@@ -414,6 +415,50 @@ func (d *tableDirector) leftAlone(t *testing.T) {
 	d.configure(t, tableConfig)
 	d.run(t, "ldirectord", "reload")
 	d.waitTable(t, "the first file again", func(table string) bool { return strings.Count(table, "->") == 5 })
+}
+
+// faults has system calls of the daemon fail that bring it the table: some of them, from its start, or
+// all of them for some seconds.
+func (d *tableDirector) faults(t *testing.T) {
+	lab.NeedPrograms(t, "strace")
+	const (
+		strace  = "strace -f -qq -o /tmp/strace -e trace=recvmsg,sendmsg -e inject="
+		pidfile = "/var/run/ldirectord.ldirectord.pid"
+	)
+	want := d.run(t, "sh", "-c", "ipvsadm -Sn | sort")
+	same := func() bool { return d.run(t, "sh", "-c", "ipvsadm -Sn | sort") == want }
+	injected := func() bool {
+		trace, err := d.Master.ReadFile("/tmp/strace")
+		return err == nil && strings.Count(string(trace), "(INJECTED)") > 3
+	}
+	for _, fault := range []string{"recvmsg:error=ENOBUFS:when=2+23", "recvmsg:error=EINTR:when=2+23"} {
+		d.run(t, "sh", "-c", "kill -9 $(cat "+pidfile+")")
+		told := strings.Count(d.log(t), "Failed to ")
+		d.run(t, "sh", "-c", strace+fault+" -D ldirectord start >/tmp/started 2>&1 || { cat /tmp/started; exit 9; }")
+		d.run(t, "ipvsadm", "-C")
+		waitFor(t, time.Minute, "the table is as it was, with "+fault, same)
+		waitFor(t, time.Minute, fault, injected)
+		if got := strings.Count(d.log(t), "Failed to ") - told; got > 0 {
+			t.Errorf("%s: told of:\n%s", fault, lastLines(d.log(t), 30))
+		}
+	}
+	d.run(t, "sh", "-c", "kill -9 $(cat "+pidfile+")")
+	d.run(t, "ldirectord", "start")
+	for _, fault := range []string{"recvmsg:error=ENOBUFS", "sendmsg:error=ENOMEM"} {
+		told := strings.Count(d.log(t), "Failed to ")
+		d.run(t, "sh", "-c", "rm -f /tmp/strace; "+strace+fault+" -p $(cat "+pidfile+") >/dev/null 2>&1 & echo $! >/tmp/strace.pid")
+		waitFor(t, time.Minute, fault, injected)
+		d.run(t, "ipvsadm", "-D", "-t", "172.16.60.111:7000")
+		time.Sleep(4 * time.Second) // which it is tried again in
+		if same() {
+			t.Errorf("%s does not matter", fault)
+		}
+		d.run(t, "sh", "-c", "kill $(cat /tmp/strace.pid)")
+		waitFor(t, time.Minute, "the table is as it was, after "+fault, same)
+		if got := strings.Count(d.log(t), "Failed to ") - told; got < 1 || got > 2 { // the list, and then the opening
+			t.Errorf("%s: told %d times:\n%s", fault, got, lastLines(d.log(t), 30))
+		}
+	}
 }
 
 func (d *tableDirector) repairs(t *testing.T) (n uint64) {

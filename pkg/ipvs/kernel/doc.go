@@ -1,9 +1,7 @@
 // Package kernel is the kernel's IPVS table as an [ipvs.Table], over generic netlink.
 //
-// github.com/cloudflare/ipvs does what it can. What it lacks goes over a second connection of this
-// package's own: clearing, zeroing, sync daemons, and everything about persistence engines. That
-// includes all adding and changing of services, because the library's change of a service takes
-// its engine away.
+// It speaks to the kernel itself (linux/ip_vs.h): a library in between has no time limits, does not tell
+// of interrupted lists, and takes a service's persistence engine away when it changes the service.
 //
 // A table belongs to the network namespace of the thread that opened it. The kernel loads
 // scheduler modules by itself.

@@ -4,15 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"os/exec"
 	"runtime"
 	"strings"
 	"syscall"
+	"time"
 
-	library "github.com/cloudflare/ipvs"
 	"github.com/mdlayher/genetlink"
 )
 
@@ -71,9 +70,9 @@ func Open(ctx context.Context) (*Table, error) {
 	return t, nil
 }
 
-// dial makes both connections, or none.
+// dial makes the connection.
 func dial(ctx context.Context) (t *Table, err error) {
-	err = again(ctx, func() (err error) {
+	err = (&Table{}).retry(ctx, func() (err error) {
 		t, err = dialOnce()
 		return err
 	})
@@ -81,19 +80,16 @@ func dial(ctx context.Context) (t *Table, err error) {
 }
 
 func dialOnce() (*Table, error) {
-	own, err := genetlink.Dial(nil)
+	conn, err := genetlink.Dial(nil)
 	if err != nil {
 		return nil, err
 	}
-	family, err := own.GetFamily(familyName)
+	_ = conn.SetDeadline(time.Now().Add(answerLimit)) // a connection that cannot will not send either
+	family, err := conn.GetFamily(familyName)
 	if err != nil {
-		return nil, errors.Join(err, own.Close())
+		return nil, errors.Join(err, conn.Close())
 	}
-	lib, err := library.New()
-	if err != nil {
-		return nil, errors.Join(err, own.Close())
-	}
-	return &Table{lib: lib, libCloser: lib.(io.Closer), own: own, family: family.ID, dial: dialOnce}, nil
+	return &Table{conn: conn, family: family.ID, dial: dialOnce}, nil
 }
 
 // modprobe asks the program that the kernel itself would ask.

@@ -5,10 +5,10 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"net/netip"
 	"os"
 	"runtime"
 	"syscall"
+	"time"
 
 	"github.com/mdlayher/genetlink"
 	"github.com/mdlayher/netlink"
@@ -22,15 +22,30 @@ const (
 
 	cmdNewService = 1
 	cmdSetService = 2
+	cmdDelService = 3
 	cmdGetService = 4
+	cmdNewDest    = 5
+	cmdSetDest    = 6
+	cmdDelDest    = 7
+	cmdGetDest    = 8
 	cmdNewDaemon  = 9
 	cmdDelDaemon  = 10
 	cmdGetDaemon  = 11
+	cmdSetConfig  = 12
+	cmdGetConfig  = 13
+	cmdGetInfo    = 15
 	cmdZero       = 16
 	cmdFlush      = 17
 
-	attrService = 1
-	attrDaemon  = 3
+	attrService       = 1
+	attrDest          = 2
+	attrDaemon        = 3
+	attrTimeoutTCP    = 4
+	attrTimeoutTCPFin = 5
+	attrTimeoutUDP    = 6
+
+	infoVersion  = 1
+	infoConnSize = 2
 
 	svcFamily    = 1
 	svcProtocol  = 2
@@ -41,7 +56,25 @@ const (
 	svcFlags     = 7
 	svcTimeout   = 8
 	svcNetmask   = 9
+	svcStats     = 10
 	svcEngine    = 11
+	svcStats64   = 12
+
+	destAddr       = 1
+	destPort       = 2
+	destForward    = 3
+	destWeight     = 4
+	destUpper      = 5
+	destLower      = 6
+	destActive     = 7
+	destInactive   = 8
+	destPersistent = 9
+	destStats      = 10
+	destFamily     = 11
+	destStats64    = 12
+	destTunType    = 13
+	destTunPort    = 14
+	destTunFlags   = 15
 
 	daemonState  = 1
 	daemonIface  = 2
@@ -61,43 +94,19 @@ const (
 // schedulerFlags are the kernel's bits (IP_VS_SVC_F_SCHED*) for ours.
 var schedulerFlags = map[uint32]uint32{ipvs.SchedFlag1: 0x0008, ipvs.SchedFlag2: 0x0010, ipvs.SchedFlag3: 0x0020}
 
-// attempts is how often an interrupted or overrun request is made.
+// attempts is how often an interrupted or overrun request is made, and a doubtful list read.
 const attempts = 5
 
-// try makes a request.
-func (t *Table) try(ctx context.Context, request func() error) error {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return again(ctx, func() error {
-		err := request()
-		if interrupted(err) {
-			t.renew()
-		}
-		return err
-	})
-}
+// answerLimit is how long an answer may take after the request was sent. The kernel has it by then; but the
+// socket library takes EINTR for "nothing there yet", and may wait for a wake-up that has been.
+const answerLimit = 2 * time.Second
 
-// renew makes new connections: on the old ones the answer to what failed may still come, and would be
-// taken for that to the next request. If none can be made, the old ones have to do.
-func (t *Table) renew() {
-	if t.dial == nil {
-		return
-	}
-	fresh, err := t.dial()
-	if err != nil {
-		return
-	}
-	_ = t.Close() // nothing is expected of them any more
-	t.lib, t.libCloser, t.own, t.family = fresh.lib, fresh.libCloser, fresh.own, fresh.family
-}
+// errDoubtful is that a list may lack something or have something that is not there.
+var errDoubtful = errors.New("the list changes while it is read")
 
-func interrupted(err error) bool {
-	return errors.Is(err, syscall.EINTR) || errors.Is(err, syscall.ENOBUFS)
-}
-
-// again makes a request, again if it failed for no fault of its own: a signal, a receive buffer
-// that was too small.
-func again(ctx context.Context, request func() error) error {
+// retry makes a request, again if it failed for no fault of its own: a signal, a receive buffer that was
+// too small, a lost answer.
+func (t *Table) retry(ctx context.Context, request func() error) error {
 	var err error
 	for range attempts {
 		if ctxErr := ctx.Err(); ctxErr != nil {
@@ -106,8 +115,31 @@ func again(ctx context.Context, request func() error) error {
 		if err = request(); !interrupted(err) {
 			return err
 		}
+		t.renew()
 	}
 	return err
+}
+
+// renew makes a new connection: on the old one the answer to what failed may still come, and would be
+// taken for that to the next request. If none can be made, the old one has to do.
+func (t *Table) renew() {
+	if t.dial == nil {
+		return
+	}
+	fresh, err := t.dial()
+	if err != nil {
+		return
+	}
+	_ = t.Close() // nothing is expected of it any more
+	t.conn, t.family = fresh.conn, fresh.family
+}
+
+// interrupted tells whether a request may do better the next time. A wrong sequence number is the
+// answer to an earlier request.
+func interrupted(err error) bool {
+	var op *netlink.OpError
+	return errors.Is(err, syscall.EINTR) || errors.Is(err, syscall.ENOBUFS) || errors.Is(err, os.ErrDeadlineExceeded) ||
+		errors.As(err, &op) && op.Op == "validate"
 }
 
 // errnoOf names what failed and leaves the errno of the netlink library's nested errors.
@@ -124,13 +156,23 @@ func errnoOf(doing string, err error) error {
 
 type attribute = func(*netlink.AttributeEncoder)
 
-// request sends a command that the library does not have, and waits for the kernel's answer.
+// request sends a command and waits for the kernel's answer.
 func (t *Table) request(command uint8, content attribute) error {
-	_, err := t.execute(command, netlink.Request|netlink.Acknowledge, content)
+	_, err := t.ask(command, netlink.Request|netlink.Acknowledge, content)
 	return err
 }
 
-func (t *Table) execute(command uint8, flags netlink.HeaderFlags, content attribute) ([]genetlink.Message, error) {
+// execute asks for something, as often as it takes.
+func (t *Table) execute(ctx context.Context, command uint8, flags netlink.HeaderFlags, content attribute) (messages []genetlink.Message, err error) {
+	err = t.retry(ctx, func() (err error) {
+		messages, err = t.ask(command, flags, content)
+		return err
+	})
+	return messages, err
+}
+
+// ask sends a command and takes the answer.
+func (t *Table) ask(command uint8, flags netlink.HeaderFlags, content attribute) ([]genetlink.Message, error) {
 	m := genetlink.Message{Header: genetlink.Header{Command: command, Version: protocolVersion}}
 	if content != nil {
 		enc := netlink.NewAttributeEncoder()
@@ -141,14 +183,69 @@ func (t *Table) execute(command uint8, flags netlink.HeaderFlags, content attrib
 		}
 		m.Data = data
 	}
-	return t.own.Execute(m, t.family, flags)
+	_ = t.conn.SetDeadline(time.Now().Add(answerLimit)) // a connection that cannot will not send either
+	request, err := t.conn.Send(m, t.family, flags)
+	if err != nil {
+		return nil, err
+	}
+	_ = t.conn.SetDeadline(time.Now().Add(answerLimit)) // anew: the kernel may have loaded a module
+	messages, raw, err := t.conn.Receive()
+	if err != nil {
+		return nil, err
+	}
+	for _, m := range raw {
+		if m.Header.Flags&netlink.DumpInterrupted != 0 {
+			return nil, errDoubtful
+		}
+	}
+	return messages, netlink.Validate(request, raw)
+}
+
+// list has the kernel list things, and calls f for the attribute of each; none is no error.
+func (t *Table) list(ctx context.Context, command uint8, content attribute, kind uint16, f func(*netlink.AttributeDecoder)) error {
+	messages, err := t.execute(ctx, command, netlink.Request|netlink.Dump, content)
+	if err != nil {
+		return notEmpty(err)
+	}
+	return decode(messages, func(dec *netlink.AttributeDecoder) {
+		for dec.Next() {
+			if dec.Type() == kind {
+				dec.Nested(func(dec *netlink.AttributeDecoder) error {
+					f(dec)
+					return nil
+				})
+			}
+		}
+	})
+}
+
+// decode calls f with the attributes of each message.
+func decode(messages []genetlink.Message, f func(*netlink.AttributeDecoder)) error {
+	for _, m := range messages {
+		dec, err := netlink.NewAttributeDecoder(m.Data)
+		if err != nil {
+			return err
+		}
+		f(dec)
+		if err := dec.Err(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func family(f ipvs.Family) uint16 {
+	if f == ipvs.IPv6 {
+		return syscall.AF_INET6
+	}
+	return syscall.AF_INET
 }
 
 // serviceAttribute encodes a service: its identity, or all of it.
 func serviceAttribute(s ipvs.Service, whole bool) attribute {
 	return func(enc *netlink.AttributeEncoder) {
 		enc.Nested(attrService, func(enc *netlink.AttributeEncoder) error {
-			enc.Uint16(svcFamily, uint16(family(s.Family)))
+			enc.Uint16(svcFamily, family(s.Family))
 			if s.FWMark != 0 {
 				enc.Uint32(svcMark, s.FWMark)
 			} else {
@@ -193,83 +290,27 @@ func serviceFlags(s ipvs.Service) []byte {
 	return binary.NativeEndian.AppendUint32(binary.NativeEndian.AppendUint32(nil, flags), ^uint32(0))
 }
 
-// engines asks which services have a persistence engine.
-func (t *Table) engines() (map[ipvs.VIP]string, error) {
-	messages, err := t.execute(cmdGetService, netlink.Request|netlink.Dump, nil)
-	if err != nil {
-		return nil, notEmpty(err)
-	}
-	engines := map[ipvs.VIP]string{}
-	for _, m := range messages {
-		err := nested(m.Data, attrService, func(dec *netlink.AttributeDecoder) {
-			vip, engine := decodeEngine(dec)
-			if engine != "" {
-				engines[vip] = engine
+// destAttribute encodes a destination.
+func destAttribute(d ipvs.Dest) attribute {
+	return func(enc *netlink.AttributeEncoder) {
+		enc.Nested(attrDest, func(enc *netlink.AttributeEncoder) error {
+			if d.Addr.Addr().Is6() {
+				enc.Uint16(destFamily, syscall.AF_INET6)
+			} else {
+				enc.Uint16(destFamily, syscall.AF_INET)
 			}
+			enc.Bytes(destAddr, d.Addr.Addr().AsSlice())
+			enc.Bytes(destPort, binary.BigEndian.AppendUint16(nil, d.Addr.Port()))
+			enc.Uint32(destForward, uint32(d.Forward))
+			enc.Uint32(destWeight, uint32(d.Weight))
+			enc.Uint32(destUpper, d.UpperThreshold)
+			enc.Uint32(destLower, d.LowerThreshold)
+			enc.Uint8(destTunType, uint8(d.TunType))
+			enc.Bytes(destTunPort, binary.BigEndian.AppendUint16(nil, d.TunPort))
+			enc.Uint16(destTunFlags, d.TunFlags)
+			return nil
 		})
-		if err != nil {
-			return nil, fmt.Errorf("service: %w", err)
-		}
 	}
-	return engines, nil
-}
-
-func decodeEngine(dec *netlink.AttributeDecoder) (vip ipvs.VIP, engine string) {
-	var addr []byte
-	var port uint16
-	vip.Family = ipvs.IPv4
-	for dec.Next() {
-		switch dec.Type() {
-		case svcFamily:
-			if dec.Uint16() == syscall.AF_INET6 {
-				vip.Family = ipvs.IPv6
-			}
-		case svcProtocol:
-			vip.Protocol = ipvs.Protocol(dec.Uint16())
-		case svcAddr:
-			addr = dec.Bytes()
-		case svcPort:
-			port = bigEndian16(dec.Bytes())
-		case svcMark:
-			vip.FWMark = dec.Uint32()
-		case svcEngine:
-			engine = dec.String()
-		}
-	}
-	if vip.FWMark != 0 {
-		return vip, engine
-	}
-	if vip.Family == ipvs.IPv4 && len(addr) > 4 {
-		addr = addr[:4]
-	}
-	if a, ok := netip.AddrFromSlice(addr); ok {
-		vip.Addr = netip.AddrPortFrom(a, port)
-	}
-	return vip, engine
-}
-
-func bigEndian16(b []byte) uint16 {
-	if len(b) != 2 {
-		return 0
-	}
-	return binary.BigEndian.Uint16(b)
-}
-
-// nested calls f for each attribute of the type in a message.
-func nested(data []byte, kind uint16, f func(*netlink.AttributeDecoder)) error {
-	dec, err := netlink.NewAttributeDecoder(data)
-	if err != nil {
-		return err
-	}
-	for dec.Next() {
-		if dec.Type() == kind {
-			dec.Nested(func(dec *netlink.AttributeDecoder) error {
-				f(dec)
-				return nil
-			})
-		}
-	}
-	return dec.Err()
 }
 
 // Connections reads the connection entries of the calling thread's network namespace, which has

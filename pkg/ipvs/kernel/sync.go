@@ -18,22 +18,11 @@ import (
 
 // SyncDaemons lists the sync daemons that run.
 func (t *Table) SyncDaemons(ctx context.Context) ([]ipvs.SyncDaemon, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
 	var daemons []ipvs.SyncDaemon
-	err := t.try(ctx, func() error {
-		daemons = nil
-		messages, err := t.execute(cmdGetDaemon, netlink.Request|netlink.Dump, nil)
-		if err != nil {
-			return notEmpty(err)
-		}
-		for _, m := range messages {
-			err := nested(m.Data, attrDaemon, func(dec *netlink.AttributeDecoder) {
-				daemons = append(daemons, decodeDaemon(dec))
-			})
-			if err != nil {
-				return fmt.Errorf("sync daemon: %w", err)
-			}
-		}
-		return nil
+	err := t.list(ctx, cmdGetDaemon, nil, attrDaemon, func(dec *netlink.AttributeDecoder) {
+		daemons = append(daemons, decodeDaemon(dec))
 	})
 	if err != nil {
 		return nil, errnoOf("list sync daemons", err)
@@ -77,7 +66,17 @@ func (t *Table) StopSync(ctx context.Context, d ipvs.SyncDaemon) error {
 }
 
 func (t *Table) sync(ctx context.Context, command uint8, verb string, d ipvs.SyncDaemon) error {
-	err := t.try(ctx, func() error { return t.request(command, daemonAttribute(d)) })
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	again := false
+	err := t.retry(ctx, func() error {
+		err := t.request(command, daemonAttribute(d))
+		if again && (command == cmdNewDaemon && errors.Is(err, syscall.EEXIST) || command == cmdDelDaemon && errors.Is(err, syscall.ESRCH)) {
+			err = nil // done the time before, whose answer was lost
+		}
+		again = true
+		return err
+	})
 	var reason error
 	switch {
 	case err == nil:

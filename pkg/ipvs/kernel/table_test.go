@@ -3,17 +3,17 @@ package kernel
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
 	"io"
 	"io/fs"
 	"net/netip"
 	"reflect"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
 
-	library "github.com/cloudflare/ipvs"
-	"github.com/cloudflare/ipvs/netmask"
 	"github.com/mdlayher/genetlink"
 	"github.com/mdlayher/genetlink/genltest"
 	"github.com/mdlayher/netlink"
@@ -21,70 +21,17 @@ import (
 	"github.com/systole-ha/systole/pkg/ipvs"
 )
 
-// fakeLibrary is a library whose kernel holds what it is given.
-type fakeLibrary struct {
-	library.Client // panics for what no test expects
-	services       []library.ServiceExtended
-	dests          map[uint16][]library.DestinationExtended // by the service's port
-	errs           []error                                  // of the next requests
-	requests       int
-	closed         int
-	unloaded       bool
-}
-
-func (f *fakeLibrary) Info() (library.Info, error) {
-	if f.unloaded {
-		return library.Info{}, fs.ErrNotExist
-	}
-	return library.Info{}, nil
-}
-
-func (f *fakeLibrary) Close() error { f.closed++; return nil }
-
-func (f *fakeLibrary) next() error {
-	f.requests++
-	if len(f.errs) == 0 {
-		return nil
-	}
-	err := f.errs[0]
-	f.errs = f.errs[1:]
-	return err
-}
-
-func (f *fakeLibrary) Services() ([]library.ServiceExtended, error) {
-	if err := f.next(); err != nil {
-		return nil, err
-	}
-	if len(f.services) == 0 {
-		return nil, fs.ErrNotExist
-	}
-	return f.services, nil
-}
-
-func (f *fakeLibrary) Destinations(s library.Service) ([]library.DestinationExtended, error) {
-	if d := f.dests[s.Port]; len(d) > 0 {
-		return d, nil
-	}
-	return nil, fs.ErrNotExist
-}
-
-func (f *fakeLibrary) CreateDestination(library.Service, library.Destination) error { return f.next() }
-
-func (f *fakeLibrary) RemoveDestination(library.Service, library.Destination) error { return f.next() }
-
-func (f *fakeLibrary) RemoveService(library.Service) error { return f.next() }
-
-// sent is a request of our own connection.
+// sent is a request.
 type sent struct {
 	command uint8
 	data    []byte
 }
 
-// newTable makes a table with a fake kernel, which answers our own requests in turn: with an
-// errno, or with messages.
-func newTable(lib *fakeLibrary, answers ...any) (*Table, *[]sent) {
+// newTable makes a table with a fake kernel, which answers requests in turn: with an errno, or with
+// messages.
+func newTable(answers ...any) (*Table, *[]sent) {
 	var requests []sent
-	conn := genltest.Dial(func(m genetlink.Message, _ netlink.Message) ([]genetlink.Message, error) {
+	conn := genltest.Dial(func(m genetlink.Message, request netlink.Message) ([]genetlink.Message, error) {
 		requests = append(requests, sent{m.Header.Command, m.Data})
 		if len(answers) == 0 {
 			return []genetlink.Message{{}}, nil
@@ -93,6 +40,9 @@ func newTable(lib *fakeLibrary, answers ...any) (*Table, *[]sent) {
 		answers = answers[1:]
 		switch answer := answer.(type) {
 		case syscall.Errno:
+			if request.Header.Flags&netlink.Dump != 0 {
+				return nil, answer // the fake's error message has the request's flags, which mean something else there
+			}
 			return nil, genltest.Error(int(answer))
 		case []genetlink.Message:
 			if len(answer) > 0 {
@@ -101,7 +51,7 @@ func newTable(lib *fakeLibrary, answers ...any) (*Table, *[]sent) {
 		}
 		return nil, io.EOF
 	})
-	return &Table{lib: lib, libCloser: lib, own: conn, family: 1}, &requests
+	return &Table{conn: conn, family: 1}, &requests
 }
 
 var (
@@ -134,7 +84,7 @@ func attributes(t *testing.T, data []byte) map[uint16][]byte {
 }
 
 func TestRequests(t *testing.T) {
-	table, requests := newTable(&fakeLibrary{})
+	table, requests := newTable()
 	for _, op := range []ipvs.Op{
 		{Kind: ipvs.Flush},
 		{Kind: ipvs.Zero},
@@ -185,7 +135,7 @@ func TestRefusals(t *testing.T) {
 		{ipvs.Zero, syscall.ESRCH, ipvs.ErrNoService},
 		{ipvs.AddService, syscall.EINVAL, nil},
 	} {
-		table, _ := newTable(&fakeLibrary{}, test.errno)
+		table, _ := newTable(test.errno)
 		err := table.Do(t.Context(), ipvs.Op{Kind: test.kind, Service: web})
 		var refusal *ipvs.Refusal
 		if !errors.As(err, &refusal) || refusal.Reason != test.reason || !errors.Is(err, test.errno) {
@@ -194,7 +144,7 @@ func TestRefusals(t *testing.T) {
 	}
 	for _, kind := range []ipvs.OpKind{ipvs.DelDest, ipvs.AddDest, ipvs.DelService} {
 		reason := map[ipvs.OpKind]error{ipvs.DelDest: ipvs.ErrNoDest, ipvs.AddDest: nil, ipvs.DelService: nil}[kind]
-		table, _ := newTable(&fakeLibrary{errs: []error{&netlink.OpError{Op: "receive", Err: syscall.ENOENT}}})
+		table, _ := newTable(syscall.ENOENT)
 		err := table.Do(t.Context(), ipvs.Op{Kind: kind, Service: web, Dest: rs})
 		var refusal *ipvs.Refusal
 		if !errors.As(err, &refusal) || refusal.Reason != reason || !errors.Is(err, syscall.ENOENT) {
@@ -205,19 +155,17 @@ func TestRefusals(t *testing.T) {
 
 // What was interrupted is tried again; that it was done the first time is no error then.
 func TestRetry(t *testing.T) {
-	table, requests := newTable(&fakeLibrary{}, syscall.EINTR, syscall.ENOBUFS, syscall.EEXIST)
+	table, requests := newTable(syscall.EINTR, syscall.ENOBUFS, syscall.EEXIST)
 	if err := table.Do(t.Context(), ipvs.Op{Kind: ipvs.AddService, Service: web}); err != nil || len(*requests) != 3 {
 		t.Errorf("add: %v after %d requests", err, len(*requests))
 	}
-	lib := &fakeLibrary{errs: []error{syscall.EINTR, syscall.ENOENT}}
-	table, _ = newTable(lib)
-	if err := table.Do(t.Context(), ipvs.Op{Kind: ipvs.DelDest, Service: web, Dest: rs}); err != nil || lib.requests != 2 {
-		t.Errorf("delete: %v after %d requests", err, lib.requests)
+	table, requests = newTable(syscall.EINTR, syscall.ENOENT)
+	if err := table.Do(t.Context(), ipvs.Op{Kind: ipvs.DelDest, Service: web, Dest: rs}); err != nil || len(*requests) != 2 {
+		t.Errorf("delete: %v after %d requests", err, len(*requests))
 	}
-	lib = &fakeLibrary{errs: []error{syscall.EINTR, syscall.EINTR, syscall.EINTR, syscall.EINTR, syscall.EINTR, nil}}
-	table, _ = newTable(lib)
-	if err := table.Do(t.Context(), ipvs.Op{Kind: ipvs.DelService, Service: web}); !errors.Is(err, syscall.EINTR) || lib.requests != attempts {
-		t.Errorf("for ever: %v after %d requests", err, lib.requests)
+	table, requests = newTable(syscall.EINTR, syscall.EINTR, syscall.EINTR, syscall.EINTR, syscall.EINTR)
+	if err := table.Do(t.Context(), ipvs.Op{Kind: ipvs.DelService, Service: web}); !errors.Is(err, syscall.EINTR) || len(*requests) != attempts {
+		t.Errorf("for ever: %v after %d requests", err, len(*requests))
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
@@ -238,26 +186,62 @@ func answer(t *testing.T, content attribute) genetlink.Message {
 	return genetlink.Message{Data: b}
 }
 
+// counted are attributes of counters, of 32 or 64 bits.
+func counted(enc *netlink.AttributeEncoder, kind uint16, conns, rate uint64, wide bool) {
+	enc.Nested(kind, func(enc *netlink.AttributeEncoder) error {
+		if wide {
+			enc.Uint64(1, conns)
+			enc.Uint64(9, rate)
+			return nil
+		}
+		enc.Uint32(1, uint32(conns))
+		enc.Uint32(9, uint32(rate))
+		return nil
+	})
+}
+
 func TestSnapshot(t *testing.T) {
-	lib := &fakeLibrary{
-		services: []library.ServiceExtended{
-			{
-				Service: library.Service{
-					Address: netip.MustParseAddr("10.0.0.1"), Port: 80, Family: library.INET, Protocol: library.TCP, Scheduler: "wlc", Timeout: 600,
-					Flags:   library.ServicePersistent | library.ServiceHashed | library.ServiceSchedulerOpt1 | library.ServiceSchedulerOpt3,
-					Netmask: netmask.MaskFrom4([4]byte{255, 255, 255, 0}),
-				},
-				Stats: library.Stats{Connections: 1}, Stats64: library.Stats{Connections: 2, IncomingByteRate: 3},
-			},
-			{Service: library.Service{FWMark: 5, Family: library.INET6, Scheduler: "rr", Flags: library.ServiceOnePacket, Netmask: netmask.MaskFrom(128, 128)}},
-		},
-		dests: map[uint16][]library.DestinationExtended{80: {{
-			Destination: library.Destination{Address: netip.MustParseAddr("10.0.0.2"), Port: 80, Family: library.INET, FwdMethod: 0x100 | library.DirectRoute, Weight: 3},
-			Stats:       library.Stats{IncomingBytes: 9}, ActiveConnections: 1, InactiveConnections: 2, PersistentConnections: 3,
-		}}},
+	room := func(addr string) []byte { // of an IPv6 address
+		return append(netip.MustParseAddr(addr).AsSlice(), make([]byte, 12)...)
 	}
-	table, _ := newTable(lib,
-		[]genetlink.Message{answer(t, serviceAttribute(web, true)), answer(t, serviceAttribute(mark, true))})
+	services := []genetlink.Message{
+		answer(t, func(enc *netlink.AttributeEncoder) {
+			enc.Nested(attrService, func(enc *netlink.AttributeEncoder) error {
+				enc.Uint16(svcFamily, syscall.AF_INET)
+				enc.Uint16(svcProtocol, 6)
+				enc.Bytes(svcAddr, room("10.0.0.1"))
+				enc.Bytes(svcPort, []byte{0, 80})
+				enc.String(svcEngine, "sip")
+				enc.String(svcScheduler, "wlc")
+				enc.Bytes(svcFlags, binary.NativeEndian.AppendUint64(nil, 0x2b)) // hashed, too
+				enc.Uint32(svcTimeout, 600)
+				enc.Bytes(svcNetmask, []byte{255, 255, 255, 0})
+				counted(enc, svcStats, 1, 0, false)
+				counted(enc, svcStats64, 2, 3, true)
+				return nil
+			})
+		}),
+		answer(t, serviceAttribute(mark, true)),
+	}
+	dest := answer(t, func(enc *netlink.AttributeEncoder) {
+		enc.Nested(attrDest, func(enc *netlink.AttributeEncoder) error {
+			enc.Bytes(destAddr, room("10.0.0.2"))
+			enc.Bytes(destPort, []byte{0, 80})
+			enc.Uint32(destForward, 0x103)
+			enc.Uint32(destWeight, 3)
+			enc.Uint32(destUpper, 9)
+			enc.Uint32(destLower, 8)
+			enc.Uint32(destActive, 1)
+			enc.Uint32(destInactive, 2)
+			enc.Uint32(destPersistent, 3)
+			enc.Uint8(destTunType, 1)
+			enc.Bytes(destTunPort, []byte{1, 0})
+			enc.Uint16(destTunFlags, 2)
+			counted(enc, destStats, 9, 0, false)
+			return nil
+		})
+	})
+	table, _ := newTable(services, []genetlink.Message{dest}, []genetlink.Message{}, services)
 	got, err := table.Snapshot(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -268,8 +252,11 @@ func TestSnapshot(t *testing.T) {
 		{
 			Service: web, Stats: ipvs.Stats{Conns: 2, InBPS: 3},
 			Dests: []ipvs.DestEntry{{
-				Dest:        ipvs.Dest{Addr: rs.Addr, Forward: ipvs.Route, Weight: 3},
-				ActiveConns: 1, InactConns: 2, PersistConns: 3, Stats: ipvs.Stats{InBytes: 9},
+				Dest: ipvs.Dest{
+					Addr: rs.Addr, Forward: ipvs.Route, Weight: 3, UpperThreshold: 9, LowerThreshold: 8,
+					TunType: ipvs.GUE, TunPort: 256, TunFlags: 2,
+				},
+				ActiveConns: 1, InactConns: 2, PersistConns: 3, Stats: ipvs.Stats{Conns: 9},
 			}},
 		},
 		{Service: six},
@@ -278,20 +265,72 @@ func TestSnapshot(t *testing.T) {
 		t.Errorf("got\n%+v\nwant\n%+v", got, want)
 	}
 
-	table, _ = newTable(&fakeLibrary{}, []genetlink.Message{})
+	table, _ = newTable([]genetlink.Message{})
 	if got, err := table.Snapshot(t.Context()); err != nil || got == nil || len(got) != 0 {
 		t.Errorf("empty: %v, %v", got, err)
 	}
-	table, _ = newTable(&fakeLibrary{errs: []error{&netlink.OpError{Op: "receive", Err: syscall.EPERM}}}, []genetlink.Message{})
+	table, _ = newTable(syscall.EPERM)
 	if _, err := table.Snapshot(t.Context()); !errors.Is(err, syscall.EPERM) || err.Error() != "list IPVS table: operation not permitted" {
 		t.Errorf("not allowed: %v", err)
+	}
+}
+
+// A list in which something is twice, or that is another when it is read again, is read anew.
+func TestDoubtful(t *testing.T) {
+	one, two := answer(t, serviceAttribute(web, true)), answer(t, serviceAttribute(mark, true))
+	dest, none := answer(t, destAttribute(rs)), []genetlink.Message{}
+	list := func(m ...genetlink.Message) []genetlink.Message { return m }
+	good := []any{list(one, two), list(dest), none, list(one, two)}
+	for name, doubtful := range map[string][]any{
+		"a service twice":               {list(one, two, two)},
+		"a destination twice":           {list(one, two), list(dest, dest)},
+		"a service only at first":       {list(one, two), list(dest), none, list(one)},
+		"a service only afterwards":     {list(one), list(dest), list(one, two)},
+		"nothing but a destination":     {list(one), list(dest), none},
+		"a service twice in the second": {list(one, two), list(dest), none, list(one, two, two)},
+	} {
+		table, requests := newTable(append(slices.Clone(doubtful), good...)...)
+		got, err := table.Snapshot(t.Context())
+		if err != nil || len(got) != 2 || len(got[0].Dests) != 1 || len(got[1].Dests) != 0 || len(*requests) != len(doubtful)+len(good) {
+			t.Errorf("%s: %+v %v after %d requests", name, got, err, len(*requests))
+		}
+	}
+	var always []any
+	for range attempts {
+		always = append(always, list(two, two))
+	}
+	table, requests := newTable(always...)
+	if got, err := table.Snapshot(t.Context()); err == nil || err.Error() != "list IPVS table: the list changes while it is read" || got != nil || len(*requests) != attempts {
+		t.Errorf("always: %+v %v after %d requests", got, err, len(*requests))
+	}
+}
+
+func TestTimeouts(t *testing.T) {
+	reply := answer(t, func(enc *netlink.AttributeEncoder) {
+		enc.Uint32(attrTimeoutTCP, 900)
+		enc.Uint32(attrTimeoutTCPFin, 120)
+		enc.Uint32(attrTimeoutUDP, 300)
+	})
+	version := answer(t, func(enc *netlink.AttributeEncoder) {
+		enc.Uint32(infoVersion, 0x10201)
+		enc.Uint32(infoConnSize, 4096)
+	})
+	table, requests := newTable([]genetlink.Message{reply}, []genetlink.Message{version}, syscall.EINVAL)
+	if to, err := table.Timeouts(t.Context()); err != nil || to != (ipvs.Timeouts{TCP: 900, TCPFin: 120, UDP: 300}) {
+		t.Errorf("%+v %v", to, err)
+	}
+	if info, err := table.Info(t.Context()); err != nil || info != (ipvs.Info{Version: [3]uint8{1, 2, 1}, ConnSize: 4096}) {
+		t.Errorf("%+v %v", info, err)
+	}
+	if err := table.SetTimeouts(t.Context(), ipvs.Timeouts{TCP: 1}); !errors.Is(err, syscall.EINVAL) || (*requests)[2].command != cmdSetConfig {
+		t.Errorf("%v", err)
 	}
 }
 
 func TestSyncDaemons(t *testing.T) {
 	master := ipvs.SyncDaemon{Role: ipvs.SyncMaster, Iface: "lo", SyncID: 7, MaxLen: 1000, Group: netip.MustParseAddr("224.0.0.99"), Port: 99, TTL: 3}
 	backup := ipvs.SyncDaemon{Role: ipvs.SyncBackup, Iface: "eth0", Group: netip.MustParseAddr("ff02::81")}
-	table, requests := newTable(&fakeLibrary{},
+	table, requests := newTable(
 		[]genetlink.Message{answer(t, daemonAttribute(backup)), answer(t, daemonAttribute(master))},
 		[]genetlink.Message{{}}, syscall.EEXIST, syscall.ESRCH, syscall.ENODEV)
 	got, err := table.SyncDaemons(t.Context())
@@ -343,22 +382,13 @@ func TestUnavailable(t *testing.T) {
 	}
 }
 
-func TestClose(t *testing.T) {
-	lib := &fakeLibrary{}
-	table, _ := newTable(lib)
-	if err := table.Close(); err != nil || lib.closed != 1 {
-		t.Errorf("%v, closed %d times", err, lib.closed)
-	}
-}
-
 // TestUnloaded tells an empty table from a kernel that has no ip_vs any more.
 func TestUnloaded(t *testing.T) {
-	lib := &fakeLibrary{}
-	table, _ := newTable(lib, []genetlink.Message{}, []genetlink.Message{})
+	table, _ := newTable([]genetlink.Message{})
 	if entries, err := table.Snapshot(t.Context()); err != nil || entries == nil || len(entries) != 0 {
 		t.Errorf("empty: %v %v", entries, err)
 	}
-	lib.unloaded = true
+	table, _ = newTable([]genetlink.Message{}, syscall.ENOENT)
 	if entries, err := table.Snapshot(t.Context()); !errors.Is(err, fs.ErrNotExist) || !strings.HasPrefix(err.Error(), "list IPVS table: ip_vs was unloaded: ") {
 		t.Errorf("unloaded: %v %v", entries, err)
 	}
