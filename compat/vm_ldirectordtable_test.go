@@ -22,10 +22,10 @@ import (
 	"github.com/systole-ha/systole/pkg/ldirectord"
 )
 
-// TestVMLdirectordTable: ldirectord over a kernel's IPVS which lacks a scheduler, is unloaded and
-// loaded again, and is edited by somebody else; and a director that is restarted under traffic.
+// TestVMLdirectordTable: ldirectord over a kernel's IPVS which lacks a scheduler, fails at times, is
+// unloaded and loaded again, and is edited by somebody else; and a director that is restarted under traffic.
 func TestVMLdirectordTable(t *testing.T) {
-	if !lab.InVM(t, lab.WithSystole(t), withModules(t), func(s *lab.Spec) { s.Limit, s.Memory = 5*time.Minute, 2048 }) {
+	if !lab.InVM(t, lab.WithSystole(t), withModules(t), func(s *lab.Spec) { s.Limit, s.Memory = 8*time.Minute, 2048 }) {
 		return
 	}
 	d := newTableDirector(t)
@@ -417,7 +417,7 @@ func (d *tableDirector) leftAlone(t *testing.T) {
 	d.waitTable(t, "the first file again", func(table string) bool { return strings.Count(table, "->") == 5 })
 }
 
-// faults has system calls of the daemon fail that bring it the table: some of them, from its start, or
+// faults has system calls of the daemon fail that bring it the table, as a full or busy kernel has them: some, from its start, or
 // all of them for some seconds.
 func (d *tableDirector) faults(t *testing.T) {
 	lab.NeedPrograms(t, "strace")
@@ -514,6 +514,8 @@ func (d *tableDirector) persistence(t *testing.T) {
 
 // unloaded takes ip_vs out of the kernel and puts it back.
 func (d *tableDirector) unloaded(t *testing.T) {
+	const failed = "Failed to read the table: "
+	told := strings.Count(d.log(t), failed)
 	want := d.run(t, "sh", "-c", "ipvsadm -Sn | sort")
 	modules := ipvsModules(t)
 	waitFor(t, time.Minute, "ip_vs can be unloaded", func() bool {
@@ -526,10 +528,10 @@ func (d *tableDirector) unloaded(t *testing.T) {
 		return true
 	})
 	waitFor(t, time.Minute, "it is told that IPVS is gone", func() bool {
-		return strings.Contains(d.log(t), "Failed to read the table: ")
+		return strings.Count(d.log(t), failed) > told
 	})
 	time.Sleep(5 * time.Second)
-	if log := d.log(t); strings.Count(log, "Failed to read the table: ") > 2 { // the list, and then the opening
+	if log := d.log(t); strings.Count(log, failed) > told+2 { // the list, and then the opening
 		t.Errorf("it is told again and again:\n%s", lastLines(log, 30))
 	}
 	if out, err := d.Master.Exec(t.Context(), "ldirectord", "status"); err != nil || out.Code != 0 {
