@@ -203,17 +203,25 @@ func (r cliRow) String() string {
 }
 
 // cliNormal takes out what is of one run only: process ids, dates; and what DEVIATIONS lists.
-func cliNormal(text string) string {
-	for _, r := range cliRewrites {
+func cliNormal(text string) string { return cliRewrites.apply(text) }
+
+// rewrite is something that is of one run only, and what stands for it.
+type rewrite struct {
+	pattern *regexp.Regexp
+	by      string
+}
+
+// rewrites are carried out in order.
+type rewrites []rewrite
+
+func (list rewrites) apply(text string) string {
+	for _, r := range list {
 		text = r.pattern.ReplaceAllString(text, r.by)
 	}
 	return text
 }
 
-var cliRewrites = []struct {
-	pattern *regexp.Regexp
-	by      string
-}{
+var cliRewrites = rewrites{
 	// Of one run: dates, process ids, and in listings of directories also sizes and numbers of links.
 	{regexp.MustCompile(`(?m)^(2> )?[A-Z][a-z]{2} \d\d \d\d:\d\d:\d\d `), "${1}DATE "},
 	{regexp.MustCompile(`(cl_status|heartbeat): \[\d+\]`), "$1: [PID]"},

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -49,6 +50,7 @@ type respawn struct {
 	magic    int
 	interval time.Duration // of the application heartbeat
 	warn     time.Duration
+	socket   string        // apphbd's
 	beat     *apphb.Client // nil when no apphbd runs
 }
 
@@ -57,13 +59,17 @@ const (
 	respawnMagic    = 100
 	respawnInterval = 2000
 	respawnWarn     = 6000
+	// unknownEnd is how a process ended that is not a child: nobody can tell, so it counts as a failure.
+	unknownEnd = syscall.WaitStatus(0xff00)
 	// respawnPause keeps a program that ends at once from being started in a loop.
 	respawnPause = time.Second
 )
 
 func runClRespawn(env Env, args []string) int {
 	paths := clientPaths(env)
-	log := clientLog(env, paths, "cl_respawn", "daemon")
+	quiet := env
+	quiet.Getenv = func(string) string { return "" } // the original takes no notice of where heartbeat's log goes
+	log := clientLog(quiet, paths, "cl_respawn", "daemon")
 	defer log.Close()
 	out := log.Logger("cl_respawn", os.Getpid())
 	g := grammarOf("rm:i:w:p:lh")
@@ -79,8 +85,11 @@ func runClRespawn(env Env, args []string) int {
 		out.Log(halog.Error, "getopt returnedcharacter code ?.")
 		return usage(exitUsage)
 	}
-	if r.Has("h") {
+	switch {
+	case r.Has("h"):
 		return usage(exitOK)
+	case len(args) == 0:
+		return usage(exitUsage)
 	}
 	number := func(opt string, otherwise int) int {
 		if v, ok := r.Value(opt); ok {
@@ -100,12 +109,13 @@ func runClRespawn(env Env, args []string) int {
 	}
 	running := 0
 	if r.Has("r") {
-		if running, _ = strconv.Atoi(env.Getenv("RSP_PID")); running <= 1 {
+		if running, _ = strconv.Atoi(env.Getenv("RSP_PID")); running <= 0 {
 			out.Log(halog.Error, "cannot get monitored PID from the environment variable which should be set by the recovery program.")
 			return exitUsage
 		}
 		if p.argv = strings.Fields(env.Getenv("RSP_CMD")); len(p.argv) == 0 {
 			out.Log(halog.Error, "cannot get the argument of the monitored program from the environment variable, which should be set by the recovery program.")
+			out.Log(halog.Error, "Failed to transfer the CLI string to the argv[] style.")
 			return exitUsage
 		}
 	}
@@ -127,7 +137,7 @@ func runClRespawn(env Env, args []string) int {
 	}
 	log.SetStderr(nil)
 	detachSession()
-	p.register(filepath.Join(paths.Run, "heartbeat/apphb.comm"))
+	p.socket = filepath.Join(paths.Run, "heartbeat/apphb.comm")
 	return p.run(running)
 }
 
@@ -157,8 +167,8 @@ func detachSession() {
 	}
 }
 
-func (p *respawn) register(socket string) {
-	c, err := apphb.Dial(socket, "cl_respawn", fmt.Sprintf("cl_respawn_%dd", os.Getpid()))
+func (p *respawn) register() {
+	c, err := apphb.Dial(p.socket, "cl_respawn", fmt.Sprintf("cl_respawn_%dd", os.Getpid()))
 	if err == nil {
 		if err = errors.Join(c.Set(apphb.SetInterval, p.interval), c.Set(apphb.SetWarn, p.warn)); err == nil {
 			p.log.Log(halog.Info, "Registered with apphbd.")
@@ -167,15 +177,15 @@ func (p *respawn) register(socket string) {
 		}
 		_ = c.Close()
 	}
-	p.log.Log(halog.Info, "Failed to register with apphbd.")
-	p.log.Log(halog.Info, "Maybe apphd isn't running.")
+	p.log.Log(halog.Warn, "Failed to register with apphbd.")
+	p.log.Log(halog.Warn, "Maybe apphd isn't running.")
 }
 
 // run keeps the program running until a signal, or its magic exit status. running is the process of
 // an earlier cl_respawn's program; 0 is none.
 func (p *respawn) run(running int) int {
 	signals := make(chan os.Signal, 4)
-	signal.Notify(signals, unix.SIGTERM, unix.SIGINT, unix.SIGPIPE, unix.SIGHUP)
+	signal.Notify(signals, unix.SIGTERM, unix.SIGINT, unix.SIGPIPE, unix.SIGHUP) // only the first ends it
 	defer signal.Stop(signals)
 	defer func() {
 		if p.beat != nil {
@@ -184,8 +194,8 @@ func (p *respawn) run(running int) int {
 	}()
 	tick := time.NewTicker(max(p.interval/2, time.Millisecond))
 	defer tick.Stop()
-	for {
-		pid, done := running, (<-chan int)(nil)
+	for first := true; ; first = false {
+		pid, done := running, (<-chan syscall.WaitStatus)(nil)
 		if running != 0 {
 			done, running = p.watch(running), 0
 		} else {
@@ -194,20 +204,29 @@ func (p *respawn) run(running int) int {
 				p.log.Logf(halog.Error, "cannot start monitor program %s: %v", p.argv[0], err)
 				return exitFailed
 			}
-			p.log.Logf(halog.Info, "started the monitored program %s, whose PID is %d", p.argv[0], pid)
+			p.log.Logf(halog.Info, "Child process [%s] started [ pid: %d ].", p.argv[0], pid)
+			if first {
+				p.log.Logf(halog.Notice, "started the monitored program %s, whose PID is %d", p.argv[0], pid)
+			} else {
+				p.log.Logf(halog.Notice, "restarted the monitored program, whose PID  is %d", pid)
+			}
+		}
+		if first {
+			p.register()
 		}
 		begun := time.Now()
-		code, end := p.wait(pid, done, signals, tick.C)
+		status, end := p.wait(pid, done, signals, tick.C)
 		if end {
 			return exitOK
 		}
-		p.log.Logf(halog.Info, "process %s[%d] exited, and its exit code is %d", p.argv[0], pid, code)
-		if code == p.magic {
+		daemon.LogDeath(p.log, p.argv[0], pid, status)
+		if status.Exited() && status.ExitStatus() == p.magic {
 			p.log.Logf(halog.Info, "Don't restart the monitored program %s [%d], since we got the magic exit code.", p.argv[0], pid)
 			return exitOK
 		}
+		p.log.Logf(halog.Info, "process %s[%d] exited, and its exit code is %d", p.argv[0], pid, max(status.ExitStatus(), 0))
 		if pause := respawnPause - time.Since(begun); pause > 0 {
-			after := make(chan int, 1)
+			after := make(chan syscall.WaitStatus, 1)
 			time.AfterFunc(pause, func() { after <- 0 })
 			if _, end := p.wait(0, after, signals, tick.C); end {
 				return exitOK
@@ -216,39 +235,39 @@ func (p *respawn) run(running int) int {
 	}
 }
 
-// start starts the program. Its exit status comes over the channel.
-func (p *respawn) start() (pid int, done <-chan int, err error) {
+// start starts the program. How it ends comes over the channel.
+func (p *respawn) start() (pid int, done <-chan syscall.WaitStatus, err error) {
 	cmd := exec.Command(p.argv[0], p.argv[1:]...)
 	if err := cmd.Start(); err != nil {
 		return 0, nil, err
 	}
-	ch := make(chan int, 1)
+	ch := make(chan syscall.WaitStatus, 1)
 	go func() { // ends with the program
-		_ = cmd.Wait() // the state says it all
-		ch <- cmd.ProcessState.ExitCode()
+		_ = cmd.Wait()                                    // the state says it all
+		ch <- cmd.ProcessState.Sys().(syscall.WaitStatus) // as it is on Linux
 	}()
 	return cmd.Process.Pid, ch, nil
 }
 
 // watch waits for the end of a process that is not a child. How it ended nobody can tell.
-func (p *respawn) watch(pid int) <-chan int {
-	ch := make(chan int, 1)
+func (p *respawn) watch(pid int) <-chan syscall.WaitStatus {
+	ch := make(chan syscall.WaitStatus, 1)
 	go func() { // ends with the process
 		for unix.Kill(pid, 0) == nil {
 			time.Sleep(100 * time.Millisecond)
 		}
-		ch <- -1
+		ch <- unknownEnd
 	}()
 	return ch
 }
 
 // wait waits for the program's end and sends heartbeats meanwhile. end says that a signal has come,
 // and that the program has been ended.
-func (p *respawn) wait(pid int, done <-chan int, signals <-chan os.Signal, tick <-chan time.Time) (code int, end bool) {
+func (p *respawn) wait(pid int, done <-chan syscall.WaitStatus, signals <-chan os.Signal, tick <-chan time.Time) (status syscall.WaitStatus, end bool) {
 	for {
 		select {
-		case code = <-done:
-			return code, false
+		case status = <-done:
+			return status, false
 		case <-tick:
 			if p.beat == nil {
 				continue
@@ -258,15 +277,14 @@ func (p *respawn) wait(pid int, done <-chan int, signals <-chan os.Signal, tick 
 				p.beat = nil
 			}
 		case s := <-signals:
-			if s != unix.SIGTERM && s != unix.SIGINT {
+			if s != unix.SIGTERM {
 				continue
 			}
 			if pid != 0 {
 				p.log.Logf(halog.Info, "Killing pid [%d] with SIGTERM", pid)
 				if err := unix.Kill(pid, unix.SIGTERM); err == nil {
-					<-done
+					daemon.LogDeath(p.log, p.argv[0], pid, <-done)
 				}
-				p.log.Logf(halog.Info, "process %d exited.", pid)
 			}
 			return 0, true
 		}

@@ -168,7 +168,7 @@ func (c *clients) died(now time.Time, cl *client, st *os.ProcessState, err error
 	cl.pid = 0
 	code, ws := st.ExitCode(), st.Sys().(syscall.WaitStatus)
 	if !c.ending {
-		logDeath(c.log, cl.Command, pid, ws)
+		LogDeath(c.log, cl.Command, pid, ws)
 	}
 	logCore(c.log, cl.Command, pid, ws)
 	var exit *exec.ExitError

@@ -20,8 +20,8 @@ var signalWords = map[syscall.Signal]string{
 	unix.SIGIO: "I/O now possible", unix.SIGPWR: "Power failure restart", unix.SIGSYS: "Bad system call",
 }
 
-// logDeath writes what the original's process tracker writes about the end of a managed process.
-func logDeath(log *halog.Logger, name string, pid int, ws syscall.WaitStatus) {
+// LogDeath writes what the original's process tracker writes about the end of a managed process.
+func LogDeath(log *halog.Logger, name string, pid int, ws syscall.WaitStatus) {
 	switch {
 	case ws.Signaled():
 		words := ""
