@@ -128,24 +128,25 @@ func newEveryKind(t *testing.T, impl lab.Impl) *everyKindRun {
 			}
 		}
 	}
-	s.disarm()
+	disarm(t, s.Master, rebootRecorder)
 	return s
 }
 
-// disarm makes sure that no program by which the original reboots a machine is left on its node.
-func (s *everyKindRun) disarm() {
-	s.Helper()
+// disarm makes sure that no program by which the original reboots a machine is left on its node: another
+// takes their place.
+func disarm(t *testing.T, d *lab.Director, instead string) {
+	t.Helper()
 	for _, name := range []string{"reboot", "init", "halt", "poweroff", "shutdown", "telinit"} {
 		path := "/usr/sbin/" + name
-		if err := s.Master.Remove(path); err != nil && !os.IsNotExist(err) {
-			s.Logf("%s: %v", path, err)
+		if err := d.Remove(path); err != nil && !os.IsNotExist(err) {
+			t.Logf("%s: %v", path, err)
 		}
-		if err := s.Master.WriteFile(path, []byte(rebootRecorder), 0o755); err != nil {
-			s.Fatal(err)
+		if err := d.WriteFile(path, []byte(instead), 0o755); err != nil {
+			t.Fatal(err)
 		}
-		r, err := s.Master.Exec(s.Context(), "/bin/cat", "/sbin/"+name)
-		if err != nil || r.Stdout != rebootRecorder {
-			s.Fatalf("/sbin/%s of %s is not the recorder: %v %q", name, s.Master.Name(), err, r.Stdout)
+		r, err := d.Exec(t.Context(), "/bin/cat", "/sbin/"+name)
+		if err != nil || r.Stdout != instead {
+			t.Fatalf("/sbin/%s of %s is not ours: %v %q", name, d.Name(), err, r.Stdout)
 		}
 	}
 }
