@@ -50,7 +50,7 @@ func (e *Engine) ownedAlready(key string) {
 	}
 }
 
-// askTimer asks again for what was not answered; what a node that is not active does not answer is
+// askTimer asks again for what was not answered; what a dead node does not answer is
 // taken without an answer.
 func (e *Engine) askTimer() {
 	if due(e.asking.again, e.now) {
@@ -70,5 +70,5 @@ func (e *Engine) reask() {
 		e.asking.again = e.now.Add(askSoon)
 		return
 	}
-	(*host)(e).request(e.asking.keys, e.others(func(n *node) bool { return n.Status == liveness.Active }) > 0)
+	(*host)(e).request(e.asking.keys, e.others(func(n *node) bool { return n.Status != liveness.Dead }) > 0)
 }
