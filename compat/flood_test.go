@@ -67,10 +67,13 @@ func TestFlood(t *testing.T) {
 	if n := strings.Count(log, "\n"); n > 100 {
 		t.Errorf("ha-master logged %d lines", n)
 	}
-	for _, want := range []string{"ERROR: netstring authentication failed, ", "ERROR: Bad packet of "} {
-		if !strings.Contains(log, want) {
-			t.Errorf("ha-master does not log %q", want)
-		}
+	// One packet of each kind is told of, whichever comes first: volleys overtake each other on their way
+	// over two processors.
+	if !strings.Contains(log, "ERROR: Bad packet of ") {
+		t.Error("ha-master does not tell of packets that are no messages")
+	}
+	if !strings.Contains(log, "ERROR: netstring authentication failed, ") && !strings.Contains(log, "WARN: string2msg_ll: node [ha-slave] failed authentication") {
+		t.Error("ha-master does not tell of messages that are not signed well")
 	}
 	if t.Failed() {
 		t.Logf("ha-master in the flood:\n%s", log)
