@@ -35,6 +35,7 @@ var impure = []string{"os", "os/exec", "os/signal", "net", "net/http", "sync", "
 
 // importers names the only packages that may import a third-party module.
 var importers = map[string][]string{
+	"github.com/cloudflare/ipvs":          {"ipvs/kernel"},
 	"github.com/mdlayher/genetlink":       {"ipvs/kernel"},
 	"github.com/mdlayher/netlink":         {"ipvs/kernel"},
 	"github.com/vishvananda/netlink":      {"netif", "lab"},

@@ -3,8 +3,8 @@ package kernel
 import (
 	"encoding/binary"
 	"net/netip"
-	"syscall"
 
+	library "github.com/cloudflare/ipvs"
 	"github.com/mdlayher/netlink"
 
 	"github.com/systole-ha/systole/pkg/ipvs"
@@ -40,13 +40,14 @@ func decodeTimeouts(dec *netlink.AttributeDecoder) (to ipvs.Timeouts) {
 func decodeService(dec *netlink.AttributeDecoder) (e ipvs.Entry) {
 	var addr, mask []byte
 	var port uint16
-	var flags, timeout uint32
+	var flags library.Flags
+	var timeout uint32
 	var short, long ipvs.Stats
 	e.Family = ipvs.IPv4
 	for dec.Next() {
 		switch dec.Type() {
 		case svcFamily:
-			if dec.Uint16() == syscall.AF_INET6 {
+			if library.AddressFamily(dec.Uint16()) == library.INET6 {
 				e.Family = ipvs.IPv6
 			}
 		case svcProtocol:
@@ -61,7 +62,7 @@ func decodeService(dec *netlink.AttributeDecoder) (e ipvs.Entry) {
 			e.Scheduler = dec.String()
 		case svcFlags:
 			if b := dec.Bytes(); len(b) >= 4 { // and the mask of those that count: all
-				flags = binary.NativeEndian.Uint32(b)
+				flags = library.Flags(binary.NativeEndian.Uint32(b))
 			}
 		case svcTimeout:
 			timeout = dec.Uint32()
@@ -78,10 +79,10 @@ func decodeService(dec *netlink.AttributeDecoder) (e ipvs.Entry) {
 	if e.FWMark == 0 {
 		e.Addr = addrPort(addr, port, e.Family)
 	}
-	if flags&flagPersistent != 0 {
+	if flags&library.ServicePersistent != 0 {
 		e.Persistent = timeout
 	}
-	e.OnePacket = flags&flagOnePacket != 0
+	e.OnePacket = flags&library.ServiceOnePacket != 0
 	for bit, flag := range schedulerFlags {
 		if flags&flag != 0 {
 			e.SchedFlags |= bit
@@ -108,7 +109,7 @@ func decodeDest(dec *netlink.AttributeDecoder, family ipvs.Family) (d ipvs.DestE
 		switch dec.Type() {
 		case destFamily:
 			family = ipvs.IPv4
-			if dec.Uint16() == syscall.AF_INET6 {
+			if library.AddressFamily(dec.Uint16()) == library.INET6 {
 				family = ipvs.IPv6
 			}
 		case destAddr:

@@ -1,7 +1,8 @@
 // Package kernel is the kernel's IPVS table as an [ipvs.Table], over generic netlink.
 //
-// It speaks to the kernel itself (linux/ip_vs.h): a library in between has no time limits, does not tell
-// of interrupted lists, and takes a service's persistence engine away when it changes the service.
+// The words are those of github.com/cloudflare/ipvs, the conversation is our own (linux/ip_vs.h): the
+// library's client has no time limits, so that an EINTR can hang it for ever, does not tell of
+// interrupted lists, and takes a service's persistence engine away when it changes the service.
 //
 // A table belongs to the network namespace of the thread that opened it. The kernel loads
 // scheduler modules by itself.

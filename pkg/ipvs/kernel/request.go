@@ -10,6 +10,7 @@ import (
 	"syscall"
 	"time"
 
+	library "github.com/cloudflare/ipvs"
 	"github.com/mdlayher/genetlink"
 	"github.com/mdlayher/netlink"
 
@@ -85,14 +86,15 @@ const (
 	daemonPort   = 7
 	daemonTTL    = 8
 
-	flagPersistent = 0x0001
-	flagOnePacket  = 0x0004
-
 	forwardMask = 0x0007 // IP_VS_CONN_F_FWD_MASK
 )
 
 // schedulerFlags are the kernel's bits (IP_VS_SVC_F_SCHED*) for ours.
-var schedulerFlags = map[uint32]uint32{ipvs.SchedFlag1: 0x0008, ipvs.SchedFlag2: 0x0010, ipvs.SchedFlag3: 0x0020}
+var schedulerFlags = map[uint32]library.Flags{
+	ipvs.SchedFlag1: library.ServiceSchedulerOpt1,
+	ipvs.SchedFlag2: library.ServiceSchedulerOpt2,
+	ipvs.SchedFlag3: library.ServiceSchedulerOpt3,
+}
 
 // attempts is how often an interrupted or overrun request is made, and a doubtful list read.
 const attempts = 5
@@ -234,18 +236,18 @@ func decode(messages []genetlink.Message, f func(*netlink.AttributeDecoder)) err
 	return nil
 }
 
-func family(f ipvs.Family) uint16 {
+func family(f ipvs.Family) library.AddressFamily {
 	if f == ipvs.IPv6 {
-		return syscall.AF_INET6
+		return library.INET6
 	}
-	return syscall.AF_INET
+	return library.INET
 }
 
 // serviceAttribute encodes a service: its identity, or all of it.
 func serviceAttribute(s ipvs.Service, whole bool) attribute {
 	return func(enc *netlink.AttributeEncoder) {
 		enc.Nested(attrService, func(enc *netlink.AttributeEncoder) error {
-			enc.Uint16(svcFamily, family(s.Family))
+			enc.Uint16(svcFamily, uint16(family(s.Family)))
 			if s.FWMark != 0 {
 				enc.Uint32(svcMark, s.FWMark)
 			} else {
@@ -275,19 +277,19 @@ func serviceAttribute(s ipvs.Service, whole bool) attribute {
 
 // serviceFlags are the flags and the mask of those that are meant: all.
 func serviceFlags(s ipvs.Service) []byte {
-	var flags uint32
+	var flags library.Flags
 	if s.Persistent != 0 {
-		flags |= flagPersistent
+		flags |= library.ServicePersistent
 	}
 	if s.OnePacket {
-		flags |= flagOnePacket
+		flags |= library.ServiceOnePacket
 	}
 	for bit, flag := range schedulerFlags {
 		if s.SchedFlags&bit != 0 {
 			flags |= flag
 		}
 	}
-	return binary.NativeEndian.AppendUint32(binary.NativeEndian.AppendUint32(nil, flags), ^uint32(0))
+	return binary.NativeEndian.AppendUint32(binary.NativeEndian.AppendUint32(nil, uint32(flags)), ^uint32(0))
 }
 
 // destAttribute encodes a destination.
@@ -295,13 +297,13 @@ func destAttribute(d ipvs.Dest) attribute {
 	return func(enc *netlink.AttributeEncoder) {
 		enc.Nested(attrDest, func(enc *netlink.AttributeEncoder) error {
 			if d.Addr.Addr().Is6() {
-				enc.Uint16(destFamily, syscall.AF_INET6)
+				enc.Uint16(destFamily, uint16(library.INET6))
 			} else {
-				enc.Uint16(destFamily, syscall.AF_INET)
+				enc.Uint16(destFamily, uint16(library.INET))
 			}
 			enc.Bytes(destAddr, d.Addr.Addr().AsSlice())
 			enc.Bytes(destPort, binary.BigEndian.AppendUint16(nil, d.Addr.Port()))
-			enc.Uint32(destForward, uint32(d.Forward))
+			enc.Uint32(destForward, uint32(library.ForwardType(d.Forward)))
 			enc.Uint32(destWeight, uint32(d.Weight))
 			enc.Uint32(destUpper, d.UpperThreshold)
 			enc.Uint32(destLower, d.LowerThreshold)
