@@ -11,11 +11,40 @@ import (
 	"github.com/systole-ha/systole/pkg/lab"
 )
 
+// readmeCommands are the commands, without what is said of them, of the first example in a section of the README.
+func readmeCommands(t *testing.T, section string) []string {
+	t.Helper()
+	text, err := os.ReadFile("../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, ok := strings.Cut(string(text), "\n## "+section+"\n")
+	if !ok {
+		t.Fatalf("README.md has no section %q", section)
+	}
+	rest, _, _ = strings.Cut(rest, "\n## ")
+	var commands []string
+	for line := range strings.Lines(rest) {
+		if command, example := strings.CutPrefix(line, "    "); example {
+			command, _, _ = strings.Cut(command, "#")
+			commands = append(commands, strings.TrimSpace(command))
+		} else if len(commands) > 0 {
+			break
+		}
+	}
+	return commands
+}
+
 // TestAdopt has a running pair of originals, from Debian's packages, adopted node by node while a client fetches a page
-// from its address, and then given back. It prints the longest time without an answer of each step, and compares the
-// nodes' files.
+// from its address, and then given back: by the README's commands, word by word. It prints the longest time without an
+// answer of each step, and compares the nodes' files.
 func TestAdopt(t *testing.T) {
 	t.Parallel()
+	commands := readmeCommands(t, "Replace a running pair, and go back")
+	if len(commands) != 4 {
+		t.Fatalf("the README has %q, want four commands: look, adopt, adopt the one with the resources, undo", commands)
+	}
+	look, adopt, adoptWithResources, undo := commands[0], commands[1], commands[2], commands[3]
 	a := newAdoption(t, true)
 	h := a.Hosts
 	a.refused(a.master, "--yes --undo", "Usage:")
@@ -25,7 +54,7 @@ func TestAdopt(t *testing.T) {
 
 	// What would be an outage is refused.
 	a.refused(a.master, "--yes", "move them first")
-	dry := a.slave.run("/tmp/systole adopt --dry-run")
+	dry := a.slave.run("PATH=$PATH:/tmp; " + look)
 	for _, want := range []string{"/usr/libexec/heartbeat/heartbeat (dpkg-divert)", "/usr/sbin/ldirectord (dpkg-divert)", "the resources are on ha-master and stay there"} {
 		if !strings.Contains(dry, want) {
 			t.Errorf("--dry-run does not say %q:\n%s", want, dry)
@@ -35,16 +64,16 @@ func TestAdopt(t *testing.T) {
 		t.Errorf("looking changed %v", d)
 	}
 
-	a.step("adopt ha-slave", probe, a.slave, "--yes", "/usr/sbin/systole")
-	a.step("adopt ha-master, with --standby", probe, a.master, "--yes --standby", "/usr/sbin/systole")
+	a.step("adopt ha-slave", probe, a.slave, adopt, "/usr/sbin/systole")
+	a.step("adopt ha-master, with --standby", probe, a.master, adoptWithResources, "/usr/sbin/systole")
 	for _, changed := range a.difference(begin) {
 		if !adopted.MatchString(changed) {
 			t.Errorf("adopt changed %s", changed)
 		}
 	}
 	a.refused(a.slave, "--yes", "adopted already")
-	a.step("undo ha-slave", probe, a.slave, "--undo --standby", "/usr/libexec/heartbeat/heartbeat")
-	a.step("undo ha-master, with --standby", probe, a.master, "--undo --standby", "/usr/libexec/heartbeat/heartbeat")
+	a.step("undo ha-slave", probe, a.slave, undo, "/usr/libexec/heartbeat/heartbeat")
+	a.step("undo ha-master, with --standby", probe, a.master, undo+" --standby", "/usr/libexec/heartbeat/heartbeat")
 	if d := a.difference(begin); len(d) > 0 {
 		t.Errorf("after all was undone, these are not as before: %v", d)
 	}
@@ -141,19 +170,19 @@ func replace(t *testing.T, cycles int) {
 	a := newAdoption(t, false)
 	probe := a.start()
 	steps := []struct {
-		name, args, exe string
-		on              machine
-		gaps            []time.Duration
+		name, command, exe string
+		on                 machine
+		gaps               []time.Duration
 	}{
-		{name: "adopt ha-slave", on: a.slave, args: "--yes", exe: "/usr/sbin/systole"},
-		{name: "adopt ha-master", on: a.master, args: "--yes --standby", exe: "/usr/sbin/systole"},
-		{name: "undo ha-slave", on: a.slave, args: "--undo", exe: "/usr/libexec/heartbeat/heartbeat"},
-		{name: "undo ha-master", on: a.master, args: "--undo --standby", exe: "/usr/libexec/heartbeat/heartbeat"},
+		{name: "adopt ha-slave", on: a.slave, command: "systole adopt --yes", exe: "/usr/sbin/systole"},
+		{name: "adopt ha-master", on: a.master, command: "systole adopt --yes --standby", exe: "/usr/sbin/systole"},
+		{name: "undo ha-slave", on: a.slave, command: "systole adopt --undo", exe: "/usr/libexec/heartbeat/heartbeat"},
+		{name: "undo ha-master", on: a.master, command: "systole adopt --undo --standby", exe: "/usr/libexec/heartbeat/heartbeat"},
 	}
 	for range cycles {
 		for i := range steps {
 			s := &steps[i]
-			s.gaps = append(s.gaps, a.step(s.name, probe, s.on, s.args, s.exe))
+			s.gaps = append(s.gaps, a.step(s.name, probe, s.on, s.command, s.exe))
 		}
 	}
 	t.Logf("%d times the originals did not give the resources back of themselves", a.asked)
@@ -196,10 +225,10 @@ func (a *adoption) home() {
 }
 
 // step adopts or undoes one node, looks at who runs then, and returns the client's longest time without an answer.
-func (a *adoption) step(name string, probe *lab.Probe, m machine, args, exe string) time.Duration {
+func (a *adoption) step(name string, probe *lab.Probe, m machine, command, exe string) time.Duration {
 	a.Helper()
 	begin := time.Now()
-	out := m.run("/tmp/systole adopt " + args)
+	out := m.run("PATH=$PATH:/tmp; " + command) // once it is adopted, by its own place
 	if got := m.run("readlink -f /proc/$(tr -d ' ' </run/heartbeat.pid)/exe"); strings.TrimSpace(got) != exe {
 		a.Fatalf("%s: the process is %s, not %s\n%s", name, got, exe, out)
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -28,7 +29,7 @@ var everyScript = map[string]string{
 	"/etc/ha.d/rc.d/ifstat":              ifstat,
 	"/usr/sbin/modprobe":                 "#!/bin/sh\n", // Filesystem asks for it
 	"/etc/init.d/lsb":                    state("lsb", ""),
-	"/etc/ha.d/resource.d/own":           state("own-$1-$2", ""),
+	"/etc/ha.d/resource.d/own":           state("own-$1-$2", dumpEnv("resource.d-$op")),
 	"/etc/ha.d/resource.d/chatty":        state("chatty", `head -c 3000000 /dev/zero | tr '\0' x; head -c 2000000 /dev/zero | tr '\0' y >&2`),
 	"/etc/ha.d/resource.d/hanging":       state("hanging", `[ "$op" != start ] || while [ ! -e /tmp/go ]; do sleep 0.1; done`),
 	"/etc/ha.d/resource.d/stubborn":      state("stubborn", `[ "$op" != stop ] || { rm -f /tmp/stubborn; exit 5; }`),
@@ -38,13 +39,19 @@ var everyScript = map[string]string{
 
 // ifstat is a script of rc.d that heartbeat has none of: it runs when a link changes. It notes what it is given: the
 // variables' names, and the values of those that are the same in each run.
-const ifstat = `#!/bin/sh
+var ifstat = `#!/bin/sh
 [ ! -e /tmp/ifstat ] && [ "$HA_ifname" = eth0 ] || exit 0
 {
 	echo "$0 $*, stdin=$(readlink /proc/self/fd/0) dir=$(pwd) umask=$(umask) class=$(ps -o cls= -p $$)"
 	env | grep -E '^(HA|OCF)_' | sed -E 's/^(HA_(auth|hg|ld|seq|ts|ttl|srcuuid|iface|src|st|node|info))=.*/\1/' | sort
 } >/tmp/ifstat
-`
+` + dumpEnv("rc.d")
+
+// dumpEnv has a shell script write its environment, the first time that it gets there.
+func dumpEnv(name string) string {
+	file := "/tmp/env." + name
+	return "[ -e " + file + " ] || { echo ARGS=$0 $*; env; } | sort >" + file + "\n"
+}
 
 // state is a resource whose status is a file in /tmp; extra runs first.
 func state(name, extra string) string {
@@ -68,7 +75,10 @@ const rebootRecorder = "#!/bin/sh\necho \"$0 $*\" >>/tmp/rebooted\n"
 // what scripts logged, line by line, and how the administrator's scripts were called.
 func TestResources(t *testing.T) {
 	lab.NeedPrograms(t, "/usr/lib/ocf/resource.d/heartbeat/Filesystem")
-	type outcome struct{ log, calls, ifstat, rebooted string }
+	type outcome struct {
+		log, calls, ifstat, rebooted string
+		env                          map[string]string // by script and operation
+	}
 	results := map[lab.Impl]outcome{}
 	t.Run("clusters", func(t *testing.T) {
 		for _, impl := range []lab.Impl{lab.Original, lab.Ours} {
@@ -79,7 +89,7 @@ func TestResources(t *testing.T) {
 				if t.Failed() {
 					return
 				}
-				results[impl] = outcome{scriptStory(t, s.Master.Log()), s.file("/tmp/calls"), s.file("/tmp/ifstat"), s.file("/tmp/rebooted")}
+				results[impl] = outcome{scriptStory(t, s.Master.Log()), s.file("/tmp/calls"), s.file("/tmp/ifstat"), s.file("/tmp/rebooted"), s.environments()}
 			})
 		}
 	})
@@ -99,6 +109,45 @@ func TestResources(t *testing.T) {
 	if diff := cmp.Diff(want.ifstat, got.ifstat); diff != "" || want.ifstat == "" {
 		t.Errorf("what a script of rc.d was given (-original +ours):\n%s", diff)
 	}
+	for script, text := range want.env {
+		if diff := cmp.Diff(text, got.env[script]); diff != "" || text == "" {
+			t.Errorf("the environment of %s (-original +ours):\n%s", script, diff)
+		}
+	}
+}
+
+// environments are what scripts of the administrator were given, but for what envDifferent names.
+func (s *everyKindRun) environments() map[string]string {
+	s.Helper()
+	all := map[string]string{}
+	for _, script := range []string{"resource.d-status", "resource.d-start", "resource.d-stop", "rc.d"} {
+		text := s.file("/tmp/env." + script)
+		if !strings.Contains(text, "PATH=") {
+			s.Errorf("%s was not called, or has no environment: %q", script, text)
+		}
+		for _, r := range envDifferent {
+			text = r.re.ReplaceAllString(text, "")
+		}
+		text = ofMessage.ReplaceAllString(text, "$1")
+		all[script] = pathVariable.ReplaceAllStringFunc(text, func(path string) string {
+			dirs := strings.Split(strings.TrimPrefix(path, "PATH="), ":") // the original has them over and over
+			slices.Sort(dirs)
+			return "PATH=" + strings.Join(slices.Compact(dirs), ":")
+		})
+	}
+	return all
+}
+
+// ofMessage are variables whose values depend on which of several messages came first; a script of rc.d has them.
+var ofMessage = regexp.MustCompile(`(?m)^(HA_(iface|src|st|node|info))=.*`)
+
+var pathVariable = regexp.MustCompile(`(?m)^PATH=.*`)
+
+// envDifferent are variables that are not compared.
+var envDifferent = []rule{
+	{regexp.MustCompile(`(?m)^HA_(auth|hg|ld|seq|ts|ttl|srcuuid)=.*\n`), "of the message: they differ from one to the next"},
+	{regexp.MustCompile(`(?m)^(SYSTOLE_\w+|OCF_AGENTS|HA_STOPRETRYMAX)=.*\n`), "what the test gives to the daemon"},
+	{regexp.MustCompile(`(?m)^INITDIR=.*\n`), "the original's shellfuncs sets it without exporting it; ours exports it"},
 }
 
 type everyKindRun struct {

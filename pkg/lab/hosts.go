@@ -107,8 +107,14 @@ func (h *Hosts) build(o HostsOptions) (err error) {
 	if h.Client, err = h.client(); err != nil {
 		return err
 	}
+	root := ""
+	if o.Root != "" || o.Systole != "" {
+		if root, err = h.root(o); err != nil {
+			return err
+		}
+	}
 	for i, addr := range realAddrs {
-		if h.Real[i], err = h.realServer(i, addr, o.Nginx); err != nil {
+		if h.Real[i], err = h.realServer(i, addr, root, o.Nginx); err != nil {
 			return err
 		}
 	}
@@ -161,22 +167,38 @@ func (h *Hosts) client() (*Node, error) {
 	})
 }
 
-func (h *Hosts) realServer(i int, addr netip.Addr, nginx bool) (*WebHost, error) {
-	sysctl := map[string]string{"net.ipv4.ip_forward": "1"}
-	for _, dev := range []string{"lo", "all"} { // the virtual address is not to be announced from here
-		sysctl["net.ipv4.conf."+dev+".arp_ignore"] = "1"
-		sysctl["net.ipv4.conf."+dev+".arp_announce"] = "2"
+// realServer makes a real server. With our program in root, that puts the virtual address on lo and keeps it from being
+// announced, as on a site's real servers; without, the tutorial's way does.
+func (h *Hosts) realServer(i int, addr netip.Addr, root string, nginx bool) (*WebHost, error) {
+	spec := NodeSpec{
+		Name: "rs-" + fmt.Sprint(addr.As4()[3]), Links: []Link{lanLink(addr)}, Gateway: clientAddr,
+		Sysctl: map[string]string{"net.ipv4.ip_forward": "1"},
 	}
-	nd, err := h.NewNode(NodeSpec{
-		Name: "rs-" + fmt.Sprint(addr.As4()[3]), Links: []Link{lanLink(addr)}, Gateway: clientAddr, Sysctl: sysctl,
-	})
+	if root != "" {
+		spec.Roots = []string{root}
+	} else {
+		for _, dev := range []string{"lo", "all"} {
+			spec.Sysctl["net.ipv4.conf."+dev+".arp_ignore"] = "1"
+			spec.Sysctl["net.ipv4.conf."+dev+".arp_announce"] = "2"
+		}
+	}
+	nd, err := h.NewNode(spec)
 	if err != nil {
 		return nil, err
 	}
 	w := &WebHost{Node: nd, nginx: nginx, pages: map[string]string{
 		"/":                  fmt.Sprintf("this is test page of realserver%02d:%s\n", i+1, addr),
 		"/lvs_testpage.html": TestPage + "\n",
-	}, onPowerOn: func() error { return nd.loopback(VIP) }}
+	}, onPowerOn: func() error {
+		if root == "" {
+			return nd.loopback(VIP)
+		}
+		r, err := nd.Exec(h.ctx, "/usr/sbin/systole", "realserver", "start", VIP.String())
+		if err == nil && r.Code != 0 {
+			err = fmt.Errorf("lab: %s: systole realserver start: exit status %d: %s%s", nd.Name(), r.Code, r.Stdout, r.Stderr)
+		}
+		return err
+	}}
 	return w, w.PowerOn()
 }
 
