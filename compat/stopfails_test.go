@@ -156,7 +156,7 @@ func (s *brittleRun) play() {
 func (s *brittleRun) reboots(d, other *lab.Director, story string, act func(context.Context) (lab.Result, error)) {
 	s.Helper()
 	s.fails(d, "never")
-	before := len(d.Log())
+	before, otherBefore := len(d.Log()), len(other.Log())
 	ctx, cancel := context.WithTimeout(s.Context(), limit)
 	defer cancel()
 	var beside sync.WaitGroup
@@ -184,7 +184,9 @@ func (s *brittleRun) reboots(d, other *lab.Director, story string, act func(cont
 		s.Fatal(err)
 	}
 	s.remember(d, story, before)
-	if !s.seen(limit, other.HoldsVIP) {
+	if !s.seen(limit, func() bool {
+		return other.HoldsVIP() && strings.Contains(other.Log()[otherBefore:], "Running /etc/ha.d/resource.d/brittle  start")
+	}) {
 		s.Fatalf("%s: %s (%v) does not take over from %s, which has rebooted", story, other.Name(), other.Impl, d.Name())
 	}
 }
