@@ -216,7 +216,7 @@ func (a *adoption) home() {
 	}
 	if !a.Master.HoldsVIP() {
 		if !strings.Contains(a.Master.Log()+a.Slave.Log(), "new request from ha-master ignored") {
-			a.Errorf("ha-master has not got its resources back")
+			a.Errorf("ha-master has not got its resources back\nha-master:\n%s\nha-slave:\n%s", lastLines(a.Master.Log(), 80), lastLines(a.Slave.Log(), 80))
 		}
 		a.asked++
 		a.master.run("/usr/share/heartbeat/hb_takeover local")
