@@ -25,9 +25,10 @@ demo: build ## the tutorial's cluster on this machine, told as a story
 test: setup build ## every test: lint, packages, race detector, live clusters, virtual machine
 	scripts/test
 
-lint: ## vet, gofumpt and staticcheck
+lint: ## vet, gofmt, gofumpt and staticcheck
 	$(GO) vet ./...
 	@$(TOOL) gofumpt -l cmd pkg compat | (! grep .) || { echo 'gofumpt would change the files above'; exit 1; }
+	@"$$($(GO) env GOROOT)/bin/gofmt" -l cmd pkg compat | (! grep .) || { echo 'gofmt would change the files above'; exit 1; }
 	$(TOOL) staticcheck ./...
 
 checklist: build setup ## the tutorial's S1 to S65 in a virtual machine

@@ -148,6 +148,10 @@ func (d *service) prepare() error {
 	if err != nil {
 		return err
 	}
+	alarm, err := realtime.NewAlarm()
+	if err != nil {
+		return err
+	}
 	if d.fifo, err = openFIFO(p.FIFO, d.core); err != nil {
 		return err
 	}
@@ -162,10 +166,6 @@ func (d *service) prepare() error {
 	}, d.core)
 	if err != nil {
 		d.fifo.Close()
-		return err
-	}
-	alarm, err := realtime.NewAlarm()
-	if err != nil {
 		return err
 	}
 	d.wire(gen, uuid)

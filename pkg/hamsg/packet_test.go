@@ -167,15 +167,17 @@ func TestDecodeRefuses(t *testing.T) {
 		}
 	}
 	for packet, reason := range map[string]string{
-		"###\n":                                    "no end mark",
-		"###\n5:(0)t=,":                            "no end mark",
-		"###\n5:(0)t=%%%\n":                        "no end mark",
-		"###\n6:(0)t=,%%%\n":                       "no end mark",
-		"###\n4:(0)t=,%%%\n":                       "no end mark",
-		"###\n:(0)t=,%%%\n":                        "no end mark",
-		"###\n5 :(0)t=,%%%\n":                      "no end mark",
-		"###\n-5:(0)t=,%%%\n":                      "no end mark",
+		"###\n":               "no end mark",
+		"###\n5:(0)t=,":       "no end mark",
+		"###\n5:(0)t=%%%\n":   "no end mark",
+		"###\n6:(0)t=,%%%\n":  "no end mark",
+		"###\n4:(0)t=,%%%\n":  "no end mark",
+		"###\n:(0)t=,%%%\n":   "no end mark",
+		"###\n5 :(0)t=,%%%\n": "no end mark",
+		"###\n-5:(0)t=,%%%\n": "no end mark",
+
 		"###\n99999999999999999999999:(0)t=,%%%\n": "no end mark",
+
 		netstring("t=x"):                           "without a type",
 		netstring("(6)t="):                         "without a type",
 		netstring("(/)t="):                         "without a type",

@@ -9,7 +9,8 @@ import (
 )
 
 // notices are the kernel's, of changes to interfaces and addresses. What has changed is found by
-// looking.
+// looking, so that none need be decoded, and none can be missed: netif's Watch, which tells each, ends
+// when the kernel had no room for one.
 type notices struct {
 	f       *os.File
 	changed chan struct{} // has a value after a change; closed when no more can be had
