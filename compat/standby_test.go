@@ -148,6 +148,7 @@ func (s *standbys) atOnce() {
 		}
 		both.Wait()
 		s.settled(lab.VIP.String()+" and "+extra.String(), 3*time.Second)
+		s.answered()
 	}
 	// However it has ended, it can be put right by hand.
 	s.ask(s.Slave, "hb_takeover", "all")
@@ -155,7 +156,22 @@ func (s *standbys) atOnce() {
 		s.Fatal("ha-slave does not get everything")
 	}
 	s.settled("all at ha-slave", 3*time.Second)
+	s.answered()
 	s.move(s.Master, s.Master, s.Slave, "hb_takeover", "local")
+}
+
+// answered waits until no offer of a node is open. Two that are made at the same moment are both ignored, and
+// so is whatever is asked until they end, ten seconds later.
+func (s *standbys) answered() {
+	s.Helper()
+	open := func(d *lab.Director) bool {
+		log := d.Log()
+		at := strings.LastIndex(log, d.Name()+" wants to go standby")
+		return at >= 0 && !strings.Contains(log[at:], "Other node completed standby takeover of ") && !strings.Contains(log[at:], "Standby request cancelled.")
+	}
+	if !s.seen(limit, func() bool { return !open(s.Master) && !open(s.Slave) }) {
+		s.Fatal("an offer stays open")
+	}
 }
 
 // settled waits until each group has had one owner, the same, for a time.
@@ -200,9 +216,10 @@ func (s *standbys) unanswered() {
 	if err := unix.Kill(pid, unix.SIGSTOP); err != nil {
 		s.Fatal(err)
 	}
+	before := len(s.Master.Log()) // an earlier one may have been cancelled, too
 	s.ask(s.Master, "hb_standby", "all")
 	const line = "No reply to standby request.  Standby request cancelled."
-	cancelled := s.seen(limit, func() bool { return strings.Contains(s.Master.Log(), line) })
+	cancelled := s.seen(limit, func() bool { return strings.Contains(s.Master.Log()[before:], line) })
 	if err := unix.Kill(pid, unix.SIGCONT); err != nil {
 		s.Fatal(err)
 	}
