@@ -265,6 +265,7 @@ func playNetstring(record string) func(*interop) {
 		s.up()
 		s.told("S1", s.Master, s.Slave)
 		never := s.neverBoth()
+		s.scriptsOver()
 		s.do("stop ha-master", s.Master.Stop)
 		s.owner(s.Slave, s.Master)
 		s.told(record, s.Master)
@@ -272,6 +273,7 @@ func playNetstring(record string) func(*interop) {
 			s.media = withoutDone
 		}
 		s.told(record, s.Slave)
+		s.scriptsOver()
 		s.do("stop ha-slave", s.Slave.Stop)
 		s.noOwner()
 		never()

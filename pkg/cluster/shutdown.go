@@ -2,6 +2,8 @@ package cluster
 
 import (
 	"time"
+
+	"github.com/systole-ha/systole/pkg/cluster/liveness"
 )
 
 const (
@@ -160,7 +162,9 @@ func (e *Engine) finish() {
 		// Nothing has been acquired yet.
 	case e.end.quick:
 		x.Quick, x.Held = true, e.rsc.Held()
-	case !e.end.silent:
+	case !e.end.silent, e.others(func(n *node) bool { return n.Status == liveness.Active }) > 0:
+		// Until then the others have seen that we are gone, and have taken over; an original that had done so
+		// before, when it declared us dead, does it again, and must not be asked to give anything meanwhile.
 		x.Wait = (e.cfg.Deadtime + time.Second - 1).Truncate(time.Second) + time.Second
 	}
 	e.exit(x)

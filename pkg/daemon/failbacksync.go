@@ -30,6 +30,9 @@ const (
 	sampleSize = 200
 	// inSync is how many percent of them the other node has to know.
 	inSync = 99
+	// inRow is how many questions in a row have to be answered so: what was said while the first was on its way
+	// is still to be told of.
+	inRow = 2
 	// askEvery is the time between two questions. A question is as old when it is sent, since the
 	// kernel takes up to 2 s to tell of a connection.
 	askEvery = 2 * time.Second
@@ -49,6 +52,7 @@ type failbackSync struct {
 
 	stop   context.CancelFunc // ends the wait
 	said   time.Time          // when the progress was logged
+	row    int                // answers in a row that say that enough are known
 	answer chan struct{}      // has room while no question is being answered
 }
 
@@ -65,7 +69,7 @@ func (f *failbackSync) await(on bool) {
 		f.stop = func() {}
 		return
 	}
-	f.said = time.Now()
+	f.said, f.row = time.Now(), 0
 	ctx, cancel := context.WithCancel(f.ctx)
 	f.stop = cancel
 	f.wg.Go(func() {
@@ -132,7 +136,10 @@ func (f *failbackSync) heard(m *hamsg.Msg) (synced bool) {
 		if _, err := fmt.Sscanf(m.Get(hamsg.FKnown), "%d/%d", &known, &of); err != nil || known < 0 || known > of || of > sampleSize {
 			return false
 		}
-		synced = of > 0 && known*100 >= of*inSync
+		if f.row++; of == 0 || known*100 < of*inSync {
+			f.row = 0
+		}
+		synced = f.row >= inRow
 		if synced || time.Since(f.said) >= sayEvery {
 			f.said = time.Now()
 			f.log.Logf(halog.Info, "failbacksync: %s knows %d of %d connections", from, known, of)

@@ -39,9 +39,9 @@ func TestFailbackSync(t *testing.T) {
 		after time.Duration
 		log   string // is part of the log
 	}{
-		{"in sync", conns{open: make([]uint32, 1000)}, []int{198}, 2 * time.Second, "info: failbacksync: bob knows 198 of 200 connections"},
-		{"later", conns{open: make([]uint32, 1000)}, []int{0, 50, 100, 150, 197, 199}, 12 * time.Second, "bob knows 197 of 200 connections"},
-		{"few", conns{open: make([]uint32, 3)}, []int{2, 3}, 4 * time.Second, "bob knows 3 of 3"},
+		{"in sync", conns{open: make([]uint32, 1000)}, []int{198, 198}, 4 * time.Second, "info: failbacksync: bob knows 198 of 200 connections"},
+		{"later", conns{open: make([]uint32, 1000)}, []int{0, 50, 198, 150, 197, 199, 200}, 14 * time.Second, "bob knows 197 of 200 connections"},
+		{"few", conns{open: make([]uint32, 3)}, []int{2, 3, 3}, 6 * time.Second, "bob knows 3 of 3"},
 		{"none", conns{}, nil, 0, "info: failbacksync: there are no connections"},
 		{"no daemon", conns{err: errors.New("no master")}, nil, 0, "WARN: failbacksync: no master: nothing is waited for"},
 	} {

@@ -27,11 +27,18 @@ type faultyKernel struct {
 	fault   func(call int) error       // of that call; nil: none
 	flags   func() netlink.HeaderFlags // of the next list's parts
 	dials   int
+	refused int // so many attempts at new connections fail
 }
 
 func (k *faultyKernel) table() *Table {
 	k.dials++
-	return &Table{conn: genetlink.NewConn(netlink.NewConn(&faultySocket{kernel: k}, 7)), family: 1, dial: func() (*Table, error) { return k.table(), nil }}
+	return &Table{conn: genetlink.NewConn(netlink.NewConn(&faultySocket{kernel: k}, 7)), family: 1, dial: func() (*Table, error) {
+		if k.refused > 0 {
+			k.refused--
+			return nil, syscall.EINTR
+		}
+		return k.table(), nil
+	}}
 }
 
 func (k *faultyKernel) call() error {
@@ -248,6 +255,38 @@ func TestFaults(t *testing.T) {
 		}}
 		if _, err := work(k.table(), t); !errors.Is(err, syscall.ENOMEM) {
 			t.Errorf("ENOMEM at call %d: %v", first, err)
+		}
+	}
+}
+
+// While no new connection can be had, the old one, on which the answer to what failed is still to come, is
+// not used: the end of a list would be taken for an empty one.
+func TestStale(t *testing.T) {
+	smooth := &faultyKernel{t: t}
+	want, err := work(smooth.table(), t)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for first := 1; first <= smooth.calls; first++ {
+		k := &faultyKernel{t: t, refused: 2}
+		k.fault = func(call int) error {
+			if call == first {
+				return os.ErrDeadlineExceeded
+			}
+			return nil
+		}
+		if got, err := work(k.table(), t); err != nil || !reflect.DeepEqual(got, want) {
+			t.Errorf("at call %d: %v\n%+v", first, err, got)
+		}
+		k = &faultyKernel{t: t, refused: attempts}
+		k.fault = func(call int) error {
+			if call == first {
+				return os.ErrDeadlineExceeded
+			}
+			return nil
+		}
+		if got, err := work(k.table(), t); !errors.Is(err, syscall.EINTR) {
+			t.Errorf("at call %d, and no connection: %v\n%+v", first, err, got)
 		}
 	}
 }

@@ -114,26 +114,30 @@ func (t *Table) retry(ctx context.Context, request func() error) error {
 		if ctxErr := ctx.Err(); ctxErr != nil {
 			return ctxErr
 		}
-		if err = request(); !interrupted(err) {
+		if err = t.renew(); err == nil {
+			err = request()
+		}
+		if !interrupted(err) {
 			return err
 		}
-		t.renew()
+		t.stale = t.dial != nil
 	}
 	return err
 }
 
-// renew makes a new connection: on the old one the answer to what failed may still come, and would be
-// taken for that to the next request. If none can be made, the old one has to do.
-func (t *Table) renew() {
-	if t.dial == nil {
-		return
+// renew makes a new connection after a request that failed: on the old one the answer to that may still
+// come, and would be taken for the answer to the next: the end of a list, for an empty one.
+func (t *Table) renew() error {
+	if !t.stale {
+		return nil
 	}
 	fresh, err := t.dial()
 	if err != nil {
-		return
+		return fmt.Errorf("connect anew: %w", err)
 	}
 	_ = t.Close() // nothing is expected of it any more
-	t.conn, t.family = fresh.conn, fresh.family
+	t.conn, t.family, t.stale = fresh.conn, fresh.family, false
+	return nil
 }
 
 // interrupted tells whether a request may do better the next time. A wrong sequence number is the

@@ -21,6 +21,7 @@ type Table struct {
 	conn   *genetlink.Conn
 	family uint16                 // its number of IPVS
 	dial   func() (*Table, error) // makes a new connection; nil: this is all there will be
+	stale  bool                   // a new one is needed: see renew
 }
 
 var (
