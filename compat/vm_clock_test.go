@@ -65,11 +65,11 @@ func TestVMClock(t *testing.T) {
 			}
 		}
 	}
+	if strings.Contains(s.Slave.Log(), "is dead") {
+		t.Error("ha-slave has called ha-master dead")
+	}
 	s.do("stop ha-master", s.Master.Stop)
 	s.owner(s.Slave, s.Master)
 	s.do("start ha-master", s.Master.Start)
 	s.owner(s.Master, s.Slave)
-	if strings.Contains(s.Slave.Log(), "is dead") {
-		t.Error("ha-slave has called ha-master dead")
-	}
 }

@@ -249,8 +249,8 @@ func (r *runner) write(packet []byte) {
 		}
 		r.failed, r.quiet = 0, 0
 	default:
-		r.unsent.Add(1)
 		r.writeFailed(packet, err)
+		r.unsent.Add(1) // after the log: who sees the count finds the line
 	}
 	if time.Since(r.toldAt) >= lookEvery {
 		r.reportDiscarded()
