@@ -88,6 +88,11 @@ func benchTakeover(t *testing.T, impl lab.Impl) {
 	must(err)
 	_, err = wire.Wait(ctx, beatOf(h.Master))
 	must(err)
+	for _, d := range []*lab.Director{h.Master, h.Slave} {
+		if strings.Contains(d.Log(), "is dead") || strings.Contains(d.Log(), "Late heartbeat") {
+			t.Errorf("%s (%v) was too late before anything was done; ha-log of ha-master:\n%s\nof ha-slave:\n%s", d.Name(), impl, h.Master.Log(), h.Slave.Log())
+		}
+	}
 	must(h.Master.PowerOff())
 	must(wire.Stop())
 	up, err := slave.Wait(ctx, func(e lab.AddrEvent) bool { return e.Added && e.Addr.Addr() == lab.VIP })

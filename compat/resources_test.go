@@ -147,7 +147,6 @@ var pathVariable = regexp.MustCompile(`(?m)^PATH=.*`)
 var envDifferent = []rule{
 	{regexp.MustCompile(`(?m)^HA_(auth|hg|ld|seq|ts|ttl|srcuuid)=.*\n`), "of the message: they differ from one to the next"},
 	{regexp.MustCompile(`(?m)^(SYSTOLE_\w+|OCF_AGENTS|HA_STOPRETRYMAX)=.*\n`), "what the test gives to the daemon"},
-	{regexp.MustCompile(`(?m)^INITDIR=.*\n`), "the original's shellfuncs sets it without exporting it; ours exports it"},
 }
 
 type everyKindRun struct {

@@ -143,6 +143,7 @@ func TestSystemd(t *testing.T) {
 	t.Logf("heartbeat.service: %.1f s", time.Since(began).Seconds())
 
 	u.ldirectord()
+	u.realserver()
 	for _, name := range []string{"heartbeat", "ldirectord", "systole-realserver"} {
 		out := u.run("systemd-analyze security --no-pager " + name + ".service")
 		t.Log(regexp.MustCompile(`Overall.*`).FindString(out))
@@ -174,6 +175,36 @@ func (u unit) ldirectord() {
 	u.run("systemctl stop ldirectord && ! systemctl is-failed ldirectord && ! ls /run/ldirectord*.pid")
 	u.write("/etc/ha.d/ldirectord.cf", conf+"\tnonsense=1\n", 0o644)
 	u.run("! systemctl start ldirectord && systemctl reset-failed ldirectord")
+}
+
+// realserver has the unit of a real server set up lo under its restrictions, and put everything back.
+func (u unit) realserver() {
+	u.Helper()
+	const all = "ip -o addr show dev lo; grep . /proc/sys/net/ipv4/conf/*/arp_*"
+	before := u.run(all)
+	u.run("systemctl start systole-realserver && ! systemctl is-active systole-realserver") // nothing is configured
+	u.write("/etc/ha.d/realserver.cf", "VIP=10.9.8.101\nfd00::101\n", 0o644)
+	has := func(addrs ...string) {
+		u.Helper()
+		have := u.run("systemctl is-active systole-realserver && systole realserver status && ip -o addr show dev lo && cat /proc/sys/net/ipv4/conf/all/arp_ignore /proc/sys/net/ipv4/conf/lo/arp_ignore /proc/sys/net/ipv4/conf/all/arp_announce /proc/sys/net/ipv4/conf/lo/arp_announce")
+		for _, want := range append(addrs, "1\n1\n2\n2\n") {
+			if !strings.Contains(have, want) {
+				u.Errorf("%s is missing:\n%s", want, have)
+			}
+		}
+	}
+	u.run("systemctl start systole-realserver")
+	has("10.9.8.101/32", "fd00::101/128")
+	u.write("/etc/ha.d/realserver.cf", "VIP=10.9.8.102\nfd00::101\n", 0o644)
+	u.run("systemctl reload systole-realserver")
+	has("10.9.8.102/32", "fd00::101/128")
+	if have := u.run("ip -o addr show dev lo"); strings.Contains(have, "10.9.8.101") {
+		u.Errorf("the reload has left the old address:\n%s", have)
+	}
+	u.run("systemctl stop systole-realserver && ! systemctl is-failed systole-realserver && ! test -e /run/systole-realserver")
+	if after := u.run(all); after != before {
+		u.Errorf("after the stop\n%s\nbefore the start\n%s", after, before)
+	}
 }
 
 // TestVMSystemd has ldirectord's unit, with its restrictions, fill the kernel's own table. (heartbeat's has none that

@@ -23,7 +23,18 @@ func TestThreeNodes(t *testing.T) {
 		{lab.Original, lab.Original, lab.Ours},
 		{lab.Ours, lab.Ours, lab.Ours},
 	} {
-		beside(t, &all, fmt.Sprintf("%v-%v-%v", impl[0], impl[1], impl[2]), func(t *testing.T) { newThree(t, impl).play() })
+		beside(t, &all, fmt.Sprintf("%v-%v-%v", impl[0], impl[1], impl[2]), func(t *testing.T) { newThree(t, impl, known).play() })
+	}
+	all.Wait()
+}
+
+// TestStranger has a third node that only knows the pair, not the pair it: both say so, and have nothing to do
+// with it, when it comes and when it goes.
+func TestStranger(t *testing.T) {
+	t.Parallel()
+	var all sync.WaitGroup
+	for _, impl := range [][3]lab.Impl{{lab.Ours, lab.Original, lab.Ours}, {lab.Original, lab.Ours, lab.Original}} {
+		beside(t, &all, fmt.Sprintf("%v-%v-%v", impl[0], impl[1], impl[2]), func(t *testing.T) { newThree(t, impl, stranger).playStranger() })
 	}
 	all.Wait()
 }
@@ -33,7 +44,13 @@ type three struct {
 	nodes [3]*lab.Director
 }
 
-func newThree(t *testing.T, impl [3]lab.Impl) *three {
+const (
+	known    = "node ha-third\n"
+	stranger = ""
+)
+
+// newThree makes a pair with this line in its ha.cf, and a node that knows all three.
+func newThree(t *testing.T, impl [3]lab.Impl, third string) *three {
 	conf := func(master bool, node string) map[string]string {
 		text := lab.TutorialConfig(master)["/etc/ha.d/ha.cf"]
 		text = strings.NewReplacer("ucast eth0", "#ucast eth0", "respawn root", "#respawn root", "ping_group", "#ping_group",
@@ -44,13 +61,12 @@ func newThree(t *testing.T, impl [3]lab.Impl) *three {
 			"/etc/ha.d/haresources": "ha-master IPaddr::172.16.60.111\n",
 		}
 	}
-	const third = "node ha-third\n"
 	o := lab.HostsOptions{
 		Master: impl[0], Slave: impl[1], Systole: program(t), Env: []string{"SYSTOLE_NO_REBOOT=1"},
 		MasterConfig: conf(true, third), SlaveConfig: conf(false, third), Log: func(string, ...any) {},
 	}
 	s := &three{interop: &interop{T: t, Hosts: tutorial(t, o)}}
-	o.Config = conf(false, third)
+	o.Config = conf(false, known)
 	last, err := s.AddDirector("ha-third", netip.MustParseAddr("172.16.60.208"), impl[2], o)
 	if err != nil {
 		t.Fatal(err)
@@ -151,6 +167,31 @@ func (s *three) play() {
 		s.says("with ha-master again", d, "info: Heartbeat restart on node ha-master", "wants to go standby [foreign]")
 	}
 	s.at("with ha-master again", s.Master)
+}
+
+func (s *three) playStranger() {
+	pair, third := s.nodes[:2], s.nodes[2]
+	s.first()
+	s.scriptsOver()
+	before := [2]int{len(pair[0].Log()), len(pair[1].Log())}
+	s.do("start ha-third", third.Start)
+	s.says("start", third, "info: Status update for node ha-master: status active", "info: Status update for node ha-slave: status active")
+	for _, d := range pair {
+		s.says("start", d, "ERROR: process_status_message: bad node [ha-third] in message", "ERROR: MSG[0] : [t=")
+	}
+	if err := third.PowerOff(); err != nil {
+		s.Fatal(err)
+	}
+	s.at("without ha-third", s.Master)
+	time.Sleep(8 * time.Second) // longer than deadtime, for what must not come
+	for i, d := range pair {
+		for line := range strings.Lines(d.Log()[before[i]:]) {
+			if !strings.Contains(line, "ERROR: process_status_message: bad node [ha-third]") && !strings.Contains(line, "ERROR: MSG") {
+				s.Errorf("%s (%v) says of a node that it does not know: %s", d.Name(), d.Impl, line)
+			}
+		}
+	}
+	s.at("at the end", s.Master)
 }
 
 func (s *three) start() {

@@ -274,7 +274,6 @@ func (m *Manager) environ(call []string) []string {
 	set("HA_FUNCS=" + p.HaDir + "/shellfuncs")
 	set("HA_RESOURCEDIR=" + p.ResourceD)
 	set("HA_BIN=" + p.HaBin)
-	set("INITDIR=" + p.InitD)
 	set("HA_RCDIR=" + p.HaDir + "/rc.d")
 	if lookup(env, "HA_FIFO") == "" {
 		set("HA_FIFO=/var/lib/heartbeat/fifo")

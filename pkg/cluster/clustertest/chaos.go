@@ -161,12 +161,19 @@ func (c *chaos) restart() string  { return "restart " + c.node() }
 func (c *chaos) reload() string   { return "reload " + c.node() }
 func (c *chaos) kill() string     { return "kill " + c.node() }
 func (c *chaos) poweroff() string { return "poweroff " + c.node() }
-func (c *chaos) freeze() string   { return "freeze " + c.node() }
 func (c *chaos) thaw() string     { return "thaw " + c.node() }
 func (c *chaos) standby() string  { return "standby " + c.node() + " " + c.set() }
 func (c *chaos) takeover() string { return "takeover " + c.node() + " " + c.set() }
 func (c *chaos) noStart() string  { return "nostart " + c.node() + " " + c.group() + " on" }
 func (c *chaos) noStop() string   { return "nostop " + c.node() + " " + c.group() + " on" }
+
+// freeze stops a daemon, or in a quarter of the runs, by the seed itself, its whole machine.
+func (c *chaos) freeze() string {
+	if c.plan.Seed/8%4 == 3 {
+		return "suspend " + c.node()
+	}
+	return "freeze " + c.node()
+}
 
 func (c *chaos) noReset() string { return "noreset " + c.node() + " " + c.word("on", "off") }
 

@@ -95,6 +95,6 @@ func (m *Machine) deliver(to *Machine, link string, w *way, packet []byte) {
 			at := s.Now.Add(delay)
 			delay += to.Poll - at.Sub(to.began)%to.Poll
 		}
-		to.later(delay, func() { to.Step(cluster.Received{Link: link, From: m.Name, Bytes: packet}) })
+		to.arrive(delay, func() { to.Step(cluster.Received{Link: link, From: m.Name, Bytes: packet}) })
 	}
 }

@@ -183,7 +183,7 @@ func (m *Machine) Start() {
 	m.Stopped = false
 	m.run++
 	m.began = m.sim.Now
-	m.exit, m.frozen, m.held = nil, false, nil
+	m.exit, m.frozen, m.held, m.asleep = nil, false, nil, time.Time{}
 	m.cfg.Generation++
 	if m.Make != nil {
 		m.Engine = m.Make(m.cfg, m.now())
@@ -207,7 +207,7 @@ func (m *Machine) Kill() {
 	m.run++
 	m.boot++
 	m.running, m.calls = 0, nil // calls die with it
-	m.frozen, m.held = false, nil
+	m.frozen, m.held, m.asleep = false, nil, time.Time{}
 	m.cfg.Restarted, m.cfg.Held = false, cluster.None
 }
 
@@ -229,6 +229,8 @@ func (m *Machine) Suspend() {
 	}
 }
 
+func (m *Machine) suspended() bool { return !m.asleep.IsZero() }
+
 // now is the machine's monotonic clock.
 func (m *Machine) now() time.Time { return m.sim.Now.Add(-m.behind) }
 
@@ -240,9 +242,9 @@ func (m *Machine) Thaw() {
 	m.frozen = false
 	held := m.held
 	m.held = nil
-	if !m.asleep.IsZero() {
+	if m.suspended() {
 		m.behind += m.sim.Now.Sub(m.asleep)
-		m.asleep, held = time.Time{}, nil
+		m.asleep = time.Time{}
 	}
 	m.Step(cluster.Tick{})
 	for _, f := range held {
@@ -264,13 +266,18 @@ func (m *Machine) Exited() *cluster.Exit { return m.exit }
 
 // later has f called when d has passed, if the same run of the daemon still lasts; while it
 // is frozen f waits.
-func (m *Machine) later(d time.Duration, f func()) {
+func (m *Machine) later(d time.Duration, f func()) { m.after(d, false, f) }
+
+// arrive is later for a packet: to a suspended machine it is lost.
+func (m *Machine) arrive(d time.Duration, f func()) { m.after(d, true, f) }
+
+func (m *Machine) after(d time.Duration, packet bool, f func()) {
 	run := m.run
 	var do func()
 	do = func() {
 		switch {
 		case m.run != run || m.Engine == nil:
-		case m.frozen && len(m.held) >= maxHeld:
+		case m.frozen && (len(m.held) >= maxHeld || packet && m.suspended()):
 		case m.frozen:
 			m.held = append(m.held, do)
 		default:

@@ -18,7 +18,7 @@ import (
 //     repeats and reorders; clocks that jump) allows nothing: no group has two owners for a moment,
 //     no acquisition begins before the other's release has ended, nobody is declared dead, nobody
 //     restarts.
-//   - A rough one (a kill, a freeze, a cut, losses that made a node seem dead) may have two owners
+//   - A rough one (a kill, a freeze, a suspended machine, a cut, losses that made a node seem dead) may have two owners
 //     or none until its deadline, which each command puts off. Afterwards every group has one owner
 //     again, as far as nodes run and hear each other, and nodes agree on who it is.
 type Watch struct {
@@ -132,7 +132,7 @@ func (w *Watch) longest(name string, d time.Duration) {
 }
 
 // roughly are the commands after which nodes may not know of each other.
-var roughly = []string{"kill", "poweroff", "freeze", "thaw", "cut", "heal"}
+var roughly = []string{"kill", "poweroff", "freeze", "suspend", "thaw", "cut", "heal"}
 
 // Command is to be called with each command, before it is carried out.
 func (w *Watch) Command(words []string) {
