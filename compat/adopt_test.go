@@ -78,7 +78,8 @@ func TestAdoptStopped(t *testing.T) {
 	a.slave.write("/usr/bin/dpkg", "#!/bin/sh\nexit 127\n", 0o755)
 	before := a.files()
 	for _, m := range []machine{a.master, a.slave} {
-		out := m.run("/tmp/systole adopt --yes")
+		// What ends a program at a terminal does not leave this one half done.
+		out := m.run(`timeout 60 sh -c '/tmp/systole adopt --yes & p=$!; until [ -e /var/lib/systole/adopted ]; do :; done; kill -TERM $p; kill -INT $p; kill -HUP $p; wait $p'`)
 		if got := m.run("readlink -f /usr/libexec/heartbeat/heartbeat /usr/sbin/ldirectord /usr/share/heartbeat/hb_standby /usr/bin/cl_status | sort -u"); got != "/usr/sbin/systole\n" {
 			t.Errorf("the programs are %s\n%s", got, out)
 		}

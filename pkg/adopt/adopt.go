@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"path/filepath"
 	"time"
 
@@ -23,41 +22,42 @@ type Options struct {
 	Standby  bool // move resources away first, if any are here
 	DryRun   bool // say what would be done
 	Out      io.Writer
+	root     string // before all paths; "" but for tests
 }
 
 func (o Options) say(format string, args ...any) { fmt.Fprintf(o.Out, format+"\n", args...) }
 
 // originals is the layout of the originals that are installed here.
-func originals() (layout.Layout, error) {
+func originals(root string) (layout.Layout, error) {
 	for _, l := range []layout.Layout{layout.Debian, layout.RHEL} {
-		if _, err := os.Lstat(filepath.Join(l.HABin, "heartbeat")); err == nil {
+		if is(filepath.Join(root, l.HABin, "heartbeat")) {
 			l.HABins = nil
 			return l, nil
 		}
 	}
 	old := layout.Debian
 	old.HABin = "/usr/lib/heartbeat" // Debian until 7, and RHEL of 32 bits
-	if _, err := os.Lstat(filepath.Join(old.HABin, "heartbeat")); err == nil {
+	if is(filepath.Join(root, old.HABin, "heartbeat")) {
 		return old, nil
 	}
 	return layout.Layout{}, errors.New("no heartbeat here (looked for /usr/libexec/heartbeat/heartbeat, /usr/lib64/heartbeat/heartbeat, /usr/lib/heartbeat/heartbeat)")
 }
 
-func (o Options) node(l layout.Layout) node {
-	return node{haBin: l.HABin, self: o.Node, peers: o.Peers, homes: o.Homes}
+func (o Options) node(haBin string) node {
+	return node{root: o.root, haBin: haBin, self: o.Node, peers: o.Peers, homes: o.Homes}
 }
 
 // Adopt replaces the originals' programs and, if their heartbeat runs, restarts it as ours. When ours does not come up,
 // the originals are put back and started.
 func Adopt(ctx context.Context, o Options) error {
-	if _, err := readRecord(); err == nil {
+	if _, err := readRecord(o.root); err == nil {
 		return ErrAdopted
 	}
-	l, err := originals()
+	l, err := originals(o.root)
 	if err != nil {
 		return err
 	}
-	r, err := plan(l, o.Programs)
+	r, err := plan(o.root, l, o.Programs)
 	if err != nil {
 		return err
 	}
@@ -70,68 +70,90 @@ func Adopt(ctx context.Context, o Options) error {
 		o.say("  %s (%s)", p.Path, how)
 	}
 	o.say("Added: %s, and links to it in their places; %s. Nothing else is changed.", layout.Home, recordFile)
-	n := o.node(l)
+	n := o.node(l.HABin)
 	running := n.running(ctx)
 	if !running {
 		o.say("heartbeat does not run here: nothing has to be restarted.")
 	}
 	if o.DryRun {
-		if !running {
-			return nil
-		}
-		groups, err := n.holds(ctx)
-		peer := n.activePeer(ctx)
-		switch {
-		case err != nil:
-			o.say("Not now: %v.", err)
-		case peer == "":
-			o.say("Not now: no other node is active, so that a restart here would be an outage.")
-		case len(groups) > 0:
-			o.say("This node has %d of %d resource groups: with --standby they are moved to %s first; without it nothing is done.", len(groups), len(o.Homes), peer)
-		default:
-			o.say("heartbeat is restarted here; the resources are on %s and stay there.", peer)
-		}
+		o.sayNow(ctx, n, running)
 		return nil
 	}
 	if running {
 		if err := n.safe(ctx, o.Standby, o.say); err != nil {
 			return err
 		}
-		o.say("Stopping the original...")
-		if err := n.stop(ctx); err != nil {
-			return err
-		}
 	}
-	if err := r.place(o.Self); err != nil {
-		return errors.Join(err, restart(running))
+	if err := r.prepare(o.Self); err != nil {
+		return errors.Join(err, r.restore(o.say))
+	}
+	if running {
+		o.say("Stopping the original...")
+		err = n.stop(ctx)
+	}
+	if err == nil {
+		err = r.place()
+	}
+	if err != nil {
+		return errors.Join(err, r.restore(o.say), n.restart(running))
 	}
 	if !running {
 		return nil
 	}
-	if err := o.up(ctx, n, "systole"); err != nil {
-		o.say("It does not come up: putting the originals back.")
-		_ = n.stop(ctx) // whatever of it runs
-		return errors.Join(err, r.restore(), restart(true))
+	err = o.up(ctx, n, "systole")
+	switch {
+	case err == nil:
+		return nil
+	case n.serves(ctx):
+		return fmt.Errorf("%w: it is left running, because nobody else is seen that could serve; "+
+			"if the other node does serve, stop heartbeat here, and then: systole adopt --undo", err)
 	}
-	return nil
+	o.say("It does not come up: putting the originals back.")
+	_ = n.stop(ctx) // whatever of it runs
+	return errors.Join(err, r.restore(o.say), n.restart(true))
 }
 
-// Undo puts the originals back and, if heartbeat runs, restarts it as theirs.
+// sayNow says whether heartbeat could be restarted now.
+func (o Options) sayNow(ctx context.Context, n node, running bool) {
+	if !running {
+		return
+	}
+	groups, err := n.holds(ctx)
+	peer := n.activePeer(ctx)
+	switch {
+	case err != nil:
+		o.say("Not now: %v.", err)
+	case peer == "":
+		o.say("Not now: no other node is active, so that a restart here would be an outage.")
+	case len(groups) > 0:
+		o.say("This node has %d of %d resource groups: with --standby they are moved to %s first; without it nothing is done.", len(groups), len(o.Homes), peer)
+	default:
+		o.say("heartbeat is restarted here; the resources are on %s and stay there.", peer)
+	}
+}
+
+// Undo puts the originals back and, if heartbeat runs, restarts it as theirs. It also ends what an Adopt or Undo that was
+// killed has left half done.
 func Undo(ctx context.Context, o Options) error {
-	r, err := readRecord()
+	r, err := readRecord(o.root)
+	if errors.Is(err, ErrNotAdopted) && !o.DryRun {
+		return errors.Join(err, tidy(o.root))
+	}
 	if err != nil {
 		return err
 	}
-	l, err := originals()
-	if err != nil {
-		return err
-	}
-	n := o.node(l)
+	n := o.node(r.haBin())
 	running := n.running(ctx)
 	if o.DryRun {
 		for _, p := range r.Programs {
 			o.say("  %s comes back to %s", p.Aside, p.Path)
 		}
+	}
+	if !running {
+		o.say("heartbeat does not run here: it is not started.")
+	}
+	if o.DryRun {
+		o.sayNow(ctx, n, running)
 		return nil
 	}
 	if running {
@@ -140,11 +162,11 @@ func Undo(ctx context.Context, o Options) error {
 		}
 		o.say("Stopping systole...")
 		if err := n.stop(ctx); err != nil {
-			return err
+			return errors.Join(err, n.restart(true))
 		}
 	}
-	if err := r.restore(); err != nil {
-		return fmt.Errorf("put the originals back: %w", err)
+	if err := r.restore(o.say); err != nil {
+		return errors.Join(fmt.Errorf("put the originals back: %w", err), n.restart(running))
 	}
 	o.say("The originals' programs are back in their places.")
 	if !running {
@@ -153,17 +175,17 @@ func Undo(ctx context.Context, o Options) error {
 	return o.up(ctx, n, "the original")
 }
 
-func restart(wanted bool) error {
+func (n node) restart(wanted bool) error {
 	if !wanted {
 		return nil
 	}
-	return service("start")
+	return n.service("start")
 }
 
 // up starts heartbeat and waits until it takes its part again.
 func (o Options) up(ctx context.Context, n node, whose string) error {
 	o.say("Starting %s...", whose)
-	if err := service("start"); err != nil {
+	if err := n.service("start"); err != nil {
 		return err
 	}
 	begin := time.Now()

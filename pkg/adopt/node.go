@@ -14,11 +14,14 @@ import (
 
 // node is this machine's heartbeat, asked and told by its own programs, whoever's they are.
 type node struct {
+	root  string // "" but for tests
 	haBin string
 	self  string
 	peers []string // the other nodes of ha.cf
 	homes []string // the node of each group of haresources
 }
+
+var errMoving = errors.New("resources are on the move")
 
 // askAgain is when a standby that has not begun is asked for again.
 const askAgain = 15 * time.Second
@@ -27,7 +30,9 @@ const askAgain = 15 * time.Second
 func ask(ctx context.Context, name string, arg ...string) (string, int) {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
-	out, err := exec.CommandContext(ctx, name, arg...).Output()
+	cmd := exec.CommandContext(ctx, name, arg...)
+	cmd.SysProcAttr = command(name).SysProcAttr
+	out, err := cmd.Output()
 	var exit *exec.ExitError
 	switch {
 	case errors.As(err, &exit):
@@ -39,7 +44,7 @@ func ask(ctx context.Context, name string, arg ...string) (string, int) {
 }
 
 func (n node) running(ctx context.Context) bool {
-	_, code := ask(ctx, filepath.Join(n.haBin, "heartbeat"), "-s")
+	_, code := ask(ctx, filepath.Join(n.root, n.haBin, "heartbeat"), "-s")
 	return code == 0
 }
 
@@ -56,7 +61,7 @@ func (n node) holds(ctx context.Context) (groups []string, err error) {
 		}
 	}
 	if !slices.Contains([]string{"all", "local", "foreign", "none"}, what) {
-		return nil, fmt.Errorf("resources are on the move (%s)", what)
+		return nil, fmt.Errorf("%w (%s)", errMoving, what)
 	}
 	return groups, nil
 }
@@ -69,6 +74,13 @@ func (n node) activePeer(ctx context.Context) string {
 		}
 	}
 	return ""
+}
+
+// serves tells whether heartbeat answers here, and stopping it would be an outage: it has resources, or there is nobody
+// else to take them.
+func (n node) serves(ctx context.Context) bool {
+	groups, err := n.holds(ctx)
+	return (err == nil || errors.Is(err, errMoving)) && (len(groups) > 0 || n.activePeer(ctx) == "")
 }
 
 // settle waits until heartbeat answers and its resources do not move, and returns what this node holds.
@@ -100,10 +112,10 @@ func (n node) joined(ctx context.Context, limit time.Duration) (peer string, err
 
 // stop stops heartbeat as this machine does it, and itself if it was started in another way.
 func (n node) stop(ctx context.Context) error {
-	if err := service("stop"); err != nil || !n.running(ctx) {
+	if err := n.service("stop"); err != nil || !n.running(ctx) {
 		return err
 	}
-	return run(filepath.Join(n.haBin, "heartbeat"), "-k")
+	return run(filepath.Join(n.root, n.haBin, "heartbeat"), "-k")
 }
 
 // safe wants the other node to have the resources: now, or, if standby is set, after they were moved there.
@@ -124,7 +136,7 @@ func (n node) safe(ctx context.Context, standby bool, say func(string, ...any)) 
 		return fmt.Errorf("this node has %d of %d resource groups: move them first (hb_standby), or say --standby", len(groups), len(n.homes))
 	}
 	say("Moving %d resource groups to %s...", len(groups), peer)
-	if err := run("/usr/share/heartbeat/hb_standby", "all"); err != nil {
+	if err := run(n.root+"/usr/share/heartbeat/hb_standby", "all"); err != nil {
 		return err
 	}
 	asked := time.Now()
@@ -140,7 +152,7 @@ func (n node) safe(ctx context.Context, standby bool, say func(string, ...any)) 
 			// The original loses what two programs write into its FIFO at the same time.
 			say("Nothing has moved in %v: asking again.", askAgain)
 			asked = time.Now()
-			if err := run("/usr/share/heartbeat/hb_standby", "all"); err != nil {
+			if err := run(n.root+"/usr/share/heartbeat/hb_standby", "all"); err != nil {
 				return err
 			}
 		}
@@ -149,12 +161,12 @@ func (n node) safe(ctx context.Context, standby bool, say func(string, ...any)) 
 }
 
 // service starts or stops heartbeat as this machine does it.
-func service(what string) error {
-	if _, err := os.Stat("/run/systemd/system"); err == nil && exec.Command("systemctl", "cat", "heartbeat.service").Run() == nil {
+func (n node) service(what string) error {
+	if is(n.root+"/run/systemd/system") && command("systemctl", "cat", "heartbeat.service").Run() == nil {
 		return run("systemctl", what, "heartbeat.service")
 	}
 	for _, script := range []string{"/etc/init.d/heartbeat", "/etc/rc.d/init.d/heartbeat"} {
-		if _, err := os.Stat(script); err == nil {
+		if script = n.root + script; is(script) {
 			return quiet(script, what)
 		}
 	}
@@ -168,7 +180,7 @@ func quiet(name string, arg ...string) error {
 		return err
 	}
 	defer func() { _ = errors.Join(f.Close(), os.Remove(f.Name())) }() // it has been read
-	cmd := exec.Command(name, arg...)
+	cmd := command(name, arg...)
 	cmd.Stdout, cmd.Stderr = f, f
 	if err := cmd.Run(); err != nil {
 		text, _ := os.ReadFile(f.Name()) // err says enough

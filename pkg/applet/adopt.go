@@ -30,7 +30,8 @@ the resources. Files of /etc are not touched. With --undo everything is put back
 
 When this node has resources, nothing is done, unless --standby has them moved to the other node first. Nothing is done
 either when no other node is active, when resources are on the move, or when a file has errors. If systole does not
-come up, the originals are put back and started.
+come up, the originals are put back and started; but not when the other node has died meanwhile, so that this one alone
+serves: then systole is left running, and the exit status is 1. After a crash half way --undo puts everything back.
 
 A pair is adopted one node after the other:
   1. on the node without resources    systole adopt --yes
@@ -92,8 +93,8 @@ func adoptNode(env Env, args []string) int {
 	for _, g := range files.Groups {
 		o.Homes = append(o.Homes, g.Node)
 	}
-	// A terminal that closes must not leave a node half done. (Ignoring them would go on to all that is started.)
-	signal.Notify(make(chan os.Signal, 1), unix.SIGHUP, unix.SIGPIPE, unix.SIGINT)
+	// A terminal that closes, or a Ctrl-C, must not leave a node half done. (Ignoring them would go on to all that is started.)
+	signal.Notify(make(chan os.Signal, 1), unix.SIGHUP, unix.SIGPIPE, unix.SIGINT, unix.SIGTERM)
 	do := adopt.Adopt
 	if r.Has("undo") {
 		do = adopt.Undo
