@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"slices"
 	"time"
 
 	"github.com/systole-ha/systole/pkg/cluster/liveness"
@@ -18,7 +19,8 @@ const (
 	// reqnodesRetry is how often the node list is asked for.
 	reqnodesRetry = time.Second
 	// lateStep is how much later than asked for a Step may come before we suspect that the whole
-	// process was stopped; wakeGrace is how long we then listen before declaring anybody dead.
+	// process was stopped; wakeGrace is how long we then listen before declaring anybody dead. With
+	// a short deadtime less is too late to judge others by, and there is less time to listen.
 	lateStep  = 250 * time.Millisecond
 	wakeGrace = 250 * time.Millisecond
 )
@@ -109,6 +111,9 @@ func New(cfg Config, now time.Time) *Engine {
 		e.addNode(name)
 	}
 	for _, p := range cfg.Pings {
+		if slices.Contains(cfg.Nodes, p.Name) {
+			continue // its answers could not be told from the node's packets
+		}
 		e.nodes = append(e.nodes, &node{
 			weight: defaultWeight,
 			Node:   e.table.Add(p.Name, true, cfg.Deadping, []string{p.Name}, now),
@@ -233,15 +238,15 @@ func (e *Engine) wake() {
 	} else {
 		e.lastWall = wall
 	}
-	if e.asked.IsZero() || e.now.Sub(e.asked) < lateStep {
+	if e.asked.IsZero() || e.now.Sub(e.asked) < min(lateStep, e.cfg.Deadtime/2) {
 		return
 	}
-	if e.commUp && !e.end.begun() && e.now.Sub(e.self.Heard) >= e.self.Deadtime && e.table.Alive() > 1 {
+	if e.now.Sub(e.asked) >= lateStep && e.commUp && !e.end.begun() && e.now.Sub(e.self.Heard) >= e.self.Deadtime && e.table.Alive() > 1 {
 		e.fence()
 		return
 	}
 	// The others have not been silent: we have not listened.
-	e.scanFrom = e.now.Add(wakeGrace)
+	e.scanFrom = e.now.Add(min(wakeGrace, e.cfg.Deadtime))
 	e.table.Excuse(e.now.Sub(e.stepped))
 }
 
@@ -290,7 +295,7 @@ func (e *Engine) scan() {
 		if silent == nil {
 			break
 		}
-		e.markDead(e.node(silent.Name))
+		e.markDead(e.nodes[slices.IndexFunc(e.nodes, func(n *node) bool { return n.Node == silent })])
 	}
 	for {
 		n, l := e.table.OverdueLink(e.now)

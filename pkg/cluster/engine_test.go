@@ -637,3 +637,35 @@ func TestStatus(t *testing.T) {
 		t.Errorf("%+v", st)
 	}
 }
+
+// A ping node with the name of a cluster node cannot be heard as such: it is none, and nothing hangs.
+func TestPingNamedAsNode(t *testing.T) {
+	s := newSingle(t, func(c *cluster.Config) { c.Pings = []cluster.Ping{{Name: "bravo", Plugin: "ping"}} })
+	s.join()
+	if text := s.pass(3 * s.cfg.Initdead); strings.Count(text, "node bravo: is dead") != 1 {
+		t.Errorf("bravo dies once, and says nothing before:\n%s", text)
+	}
+}
+
+// With a short deadtime a short standstill is no reason to declare others dead, whom we have not heard.
+func TestShortStandstill(t *testing.T) {
+	for _, stood := range []time.Duration{40 * time.Millisecond, 100 * time.Millisecond, 240 * time.Millisecond} {
+		s := newSingle(t, func(c *cluster.Config) {
+			c.Keepalive, c.Warntime, c.Deadtime, c.Initdead = 10*time.Millisecond, 20*time.Millisecond, 30*time.Millisecond, time.Second
+		})
+		s.join()
+		beat := func() string {
+			return s.hear(hamsg.New("status").Add("st", "active").Add("dt", "1e").Add("protocol", "1"))
+		}
+		beat()
+		s.now = s.now.Add(stood)
+		text := s.step(cluster.Tick{})
+		s.now = s.now.Add(time.Millisecond)
+		if text += beat(); strings.Contains(text, "is dead") {
+			t.Errorf("after %v: %s", stood, text)
+		}
+		if text = s.pass(100 * time.Millisecond); !strings.Contains(text, "node bravo: is dead") {
+			t.Errorf("after %v bravo falls silent: %s", stood, text)
+		}
+	}
+}

@@ -227,12 +227,30 @@ func (e *Engine) done(d Done) {
 	}
 }
 
-// dropJobs forgets all jobs and notices but the call under way, whose end is still awaited.
+// dropJobs forgets all jobs and notices but the call under way, whose end is still awaited, and what
+// a new haresources has to be given up for: nothing else knows of that.
 func (e *Engine) dropJobs() {
 	e.queue = nil
-	e.jobs = slices.DeleteFunc(e.jobs, func(x *job) bool { return x != e.call })
-	if e.call != nil {
-		e.call.calls = e.call.calls[:e.call.next+1]
-		e.call.end = nil
+	e.jobs = slices.DeleteFunc(e.jobs, func(x *job) bool { return x != e.call && x.name != regroupJob })
+	for _, j := range e.jobs {
+		j.end = nil
+		switch {
+		case j.name != regroupJob:
+			j.calls = j.calls[:j.next+1]
+		case j.since.IsZero():
+			begin := j.start
+			j.start = func() {
+				begin()
+				j.calls = slices.DeleteFunc(j.calls, takes)
+			}
+		default:
+			at := j.next
+			if j == e.call {
+				at++
+			}
+			j.calls = append(j.calls[:at:at], slices.DeleteFunc(j.calls[at:], takes)...)
+		}
 	}
 }
+
+func takes(c Call) bool { return c.Verb == TakeGroup }

@@ -77,7 +77,6 @@ func (e *Engine) process(m *hamsg.Msg, link, from string) {
 		return
 	}
 	e.learnUUID(n, m)
-	e.noteClock(n, m)
 	switch e.classify(n, m) {
 	case drop:
 		e.emit(Deliver{Kind: Dropped, Msg: m})
@@ -87,6 +86,7 @@ func (e *Engine) process(m *hamsg.Msg, link, from string) {
 		e.emit(Deliver{Kind: Duplicate, Msg: m})
 		return
 	}
+	e.noteClock(n, m)
 	e.linkHeard(n, link)
 	n.heard = true
 	e.handle(n, m)

@@ -21,6 +21,8 @@ type Regroup struct {
 // Regrouped is a line of haresources, or a part of one.
 type Regrouped struct{ Node, Key, Other string }
 
+const regroupJob = "regroup"
+
 // regroup gives up what has left haresources and takes what has come, if it is ours to do so; when the
 // jobs before it are done, as these decide what we hold.
 func (e *Engine) regroup(r *Regroup) {
@@ -29,7 +31,7 @@ func (e *Engine) regroup(r *Regroup) {
 	if e.cfg.Unmanaged || len(r.Leaving)+len(r.Joining) == 0 {
 		return
 	}
-	j := e.fork("regroup")
+	j := e.fork(regroupJob)
 	var moved []Regrouped
 	j.start = func() {
 		for _, g := range r.Leaving {

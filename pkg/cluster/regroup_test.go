@@ -87,3 +87,43 @@ func TestRegroupLegacy(t *testing.T) {
 		Joining: []cluster.Regrouped{{Node: "alpha", Key: "A2"}},
 	}), "givegroup A\ndropgroup B\ntakegroup A2")
 }
+
+// A node that woke too late gives up what a new haresources had to be given up for, too, and takes nothing.
+func TestRegroupFenced(t *testing.T) {
+	for name, ended := range map[string]int{"waiting": 0, "under way": 1, "half done": 2} {
+		t.Run(name, func(t *testing.T) {
+			s := newSingle(t, nil)
+			s.join()
+			var text string
+			if ended == 0 { // another job is before it
+				text = s.step(cluster.Reread{Regroup: &cluster.Regroup{
+					Groups:  []cluster.Group{{Node: "alpha", Key: "A"}, {Node: "bravo", Key: "B"}, {Node: "alpha", Key: "A0"}},
+					Joining: []cluster.Regrouped{{Node: "alpha", Key: "A0"}},
+				}})
+			}
+			text += s.step(cluster.Reread{Regroup: &cluster.Regroup{
+				Groups:  []cluster.Group{{Node: "alpha", Key: "A4"}},
+				Leaving: []cluster.Regrouped{{Node: "alpha", Key: "A1"}, {Node: "alpha", Key: "A2"}, {Node: "alpha", Key: "A3"}},
+				Joining: []cluster.Regrouped{{Node: "alpha", Key: "A4"}},
+			}})
+			for range ended - 1 {
+				text += s.done()
+			}
+			s.now = s.now.Add(2 * s.cfg.Deadtime)
+			if text += s.step(cluster.Tick{}); !strings.Contains(text, "Forcing restart") {
+				t.Fatal(text)
+			}
+			for s.run != nil {
+				text += "\n" + s.done()
+			}
+			for _, want := range []string{"A1", "A2", "A3", "A4"} {
+				if n := strings.Count(text, "givegroup "+want) + strings.Count(text, "dropgroup "+want); n != 1 {
+					t.Errorf("%s is given up %d times:\n%s", want, n, text)
+				}
+			}
+			if strings.Contains(text, "takegroup A4") {
+				t.Errorf("something is taken:\n%s", text)
+			}
+		})
+	}
+}
