@@ -38,7 +38,7 @@ fuzz: ## each parser and decoder for 60 s (FUZZTIME=10s for less)
 	@scripts/fuzz
 
 bench: build setup ## ours and the original side by side
-	$(GO) test -count=1 -timeout 60m -run '^TestBench' ./compat
+	$(GO) test -count=1 -timeout 3h -v -run '^TestBench' ./compat
 
 soak: build setup ## the long runs
 	$(GO) test -count=1 -timeout 6h -run '^TestSoak' ./compat
