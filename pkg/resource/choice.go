@@ -2,13 +2,14 @@ package resource
 
 import (
 	"bytes"
-	"crypto/sha256"
-	"encoding/hex"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/systole-ha/systole/pkg/agent"
 )
@@ -97,8 +98,8 @@ var marks = map[string][]string{
 // ownMark is in the scripts that we install in the places of stock ones.
 const ownMark = "systole"
 
-// stockHead is how much of a script is looked at.
-const stockHead = 64 << 10
+// mostScript is how long a stock script may be, in bytes.
+const mostScript = 64 << 10
 
 // IsStock reports whether a resource script is one that comes with heartbeat, ipvsadm or
 // ldirectord, or ours.
@@ -111,7 +112,7 @@ func IsStock(name, path string) bool {
 	if isSelf(path) {
 		return true
 	}
-	text, err := readHead(path)
+	text, err := readScript(path)
 	return err == nil && slices.ContainsFunc(append(marks[name], ownMark), func(mark string) bool { return bytes.Contains(text, []byte(mark)) })
 }
 
@@ -125,45 +126,16 @@ func isSelf(path string) bool {
 	return err == nil && os.SameFile(a, b)
 }
 
-func readHead(path string) ([]byte, error) {
+// readScript reads a script. What is longer than any stock one is an error.
+func readScript(path string) ([]byte, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
-	return io.ReadAll(io.LimitReader(f, stockHead))
-}
-
-// stockHooks are the fingerprints of harc and of the rc.d scripts of heartbeat 2.1.3 to 3.0.6.
-var stockHooks = map[string]string{
-	"harc":            "810b707a56616d875f18e69d89f63909",
-	"status":          "bfc1e02b7f191d03389172df3825eabb",
-	"ip-request":      "6be7402692bd51787ca049a5be9ef409",
-	"ip-request-resp": "9573e7355594abdbb0c8ba400ac38601",
-	"hb_takeover":     "41fdf46e02a97c1f2ff67bcde274fb70",
-}
-
-// isStockHook reports whether a script of rc.d, or harc, is the stock one, ours, or missing.
-func isStockHook(name, path string) bool {
-	text, err := readHead(path)
-	switch {
-	case os.IsNotExist(err):
-		return true
-	case err != nil:
-		return false
+	text, err := io.ReadAll(io.LimitReader(f, mostScript+1))
+	if err == nil && len(text) > mostScript {
+		err = fmt.Errorf("read %s: %w", path, unix.EFBIG)
 	}
-	return isSelf(path) || bytes.Contains(text, []byte(ownMark)) || fingerprint(text) == stockHooks[name]
-}
-
-// fingerprint is a digest of what a shell script does: comments, empty lines, indentation and the
-// places of ifconfig and route, which differ between builds and are not used, do not count.
-func fingerprint(text []byte) string {
-	h := sha256.New()
-	for line := range bytes.Lines(text) {
-		line = bytes.TrimSpace(line)
-		if len(line) > 0 && line[0] != '#' && !bytes.HasPrefix(line, []byte("IFCONFIG=")) && !bytes.HasPrefix(line, []byte("ROUTE=")) {
-			h.Write(append(line, '\n'))
-		}
-	}
-	return hex.EncodeToString(h.Sum(nil)[:16])
+	return text, err
 }

@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"context"
 	"fmt"
-	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -510,26 +509,6 @@ func TestHooks(t *testing.T) {
 	}
 	if d := b.Do(t.Context(), cluster.Call{Verb: "bogus"}); d.Code == 0 {
 		t.Errorf("%+v", d)
-	}
-}
-
-// TestStockHooks wants the scripts of an installed original to be known. It compares with those of
-// this machine, if there are any.
-func TestStockHooks(t *testing.T) {
-	if got := fingerprint([]byte("# x\n\n  echo a\nROUTE=/sbin/route\n")); got != fingerprint([]byte("echo a")) {
-		t.Error("comments, blanks or tool paths count")
-	}
-	for _, name := range slices.Sorted(maps.Keys(stockHooks)) {
-		path := "/etc/ha.d/rc.d/" + name
-		if name == "harc" {
-			path = "/etc/ha.d/harc"
-		}
-		if text, err := os.ReadFile(path); err == nil && !isStockHook(name, path) {
-			t.Errorf("%s, %d bytes, is not known as stock", path, len(text))
-		}
-	}
-	if isStockHook("status", t.TempDir()) {
-		t.Error("a directory is a stock script")
 	}
 }
 
