@@ -24,6 +24,7 @@ type Director struct {
 
 	schedule  schedule
 	table     *mirror
+	leftovers leftovers
 	reminders reminders
 	muted     bool // changes asked for now get no lines
 	ready     bool // Ready was given
@@ -184,6 +185,10 @@ func (d *Director) stop(signal string) {
 	for _, id := range d.schedule.clear() {
 		d.do(CancelCheck{ID: id})
 	}
+	for _, c := range d.leftovers {
+		d.ask(c)
+	}
+	d.leftovers = nil
 	for _, v := range d.virtuals {
 		if !v.config.CleanStop || d.table.service(v) == nil {
 			continue

@@ -29,6 +29,7 @@ import (
 //	ipvsadm            the input is ipvsadm commands of somebody else
 //	refuse             OP=TEXT: the table refuses operations whose name begins with OP; without
 //	                   arguments no longer
+//	slow D             each operation and reading takes so long
 //	unreadable         the table cannot be read; with "no" it can again
 //	run D [checks]     lets time pass; checks shows their starts too
 //	table              what ipvsadm -Sn would say
@@ -132,12 +133,11 @@ func (w *world) command(t *testing.T, c *datadriven.TestData) string {
 	case "unreadable":
 		w.broken = !c.HasArg("no")
 		show = false
+	case "slow":
+		w.slow = duration(t, c)
+		show = false
 	case "run":
-		d, err := time.ParseDuration(c.CmdArgs[0].Key)
-		if err != nil {
-			t.Fatal(err)
-		}
-		w.run(d)
+		w.run(duration(t, c))
 	case "drain":
 		w.drained = nil
 		for _, a := range c.CmdArgs {
@@ -162,6 +162,15 @@ func (w *world) command(t *testing.T, c *datadriven.TestData) string {
 		w.out.WriteString(w.rulesText())
 	}
 	return w.out.String()
+}
+
+func duration(t *testing.T, c *datadriven.TestData) time.Duration {
+	t.Helper()
+	d, err := time.ParseDuration(c.CmdArgs[0].Key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return d
 }
 
 // extend sets what ldirectord.cf has no words for: "rise=3" is an option of all services.

@@ -195,7 +195,7 @@ func (d *Director) changed(err error) {
 		d.do(Change{Op: c.op})
 		return
 	default:
-		d.refused(c.v, err)
+		d.refused(c, err)
 	}
 	d.out = append(d.out, c.then...)
 	d.settled()
@@ -224,18 +224,27 @@ func (d *Director) current(m *member) *member {
 	if m == nil {
 		return nil
 	}
-	for _, v := range d.virtuals {
-		if v == m.v {
-			return m
-		}
-		if v.service.VIP == m.v.service.VIP {
-			i := slices.IndexFunc(v.members, func(o *member) bool { return o.dest.Addr == m.dest.Addr })
-			if i >= 0 {
-				return v.members[i]
-			}
-		}
+	v := d.virtual(m.v.service.VIP)
+	switch {
+	case v == nil:
+		return nil
+	case v == m.v:
+		return m
 	}
-	return nil
+	i := slices.IndexFunc(v.members, func(o *member) bool { return o.dest.Addr == m.dest.Addr })
+	if i < 0 {
+		return nil
+	}
+	return v.members[i]
+}
+
+// virtual is the service of the configuration in force, or nil.
+func (d *Director) virtual(vip ipvs.VIP) *virtual {
+	i := slices.IndexFunc(d.virtuals, func(v *virtual) bool { return v.service.VIP == vip })
+	if i < 0 {
+		return nil
+	}
+	return d.virtuals[i]
 }
 
 // doneAlready says whether a refusal means that somebody else was quicker and it is as it should
@@ -253,11 +262,15 @@ func (d *Director) doneAlready(op ipvs.Op, err error) bool {
 	return false
 }
 
-// refused notes that v's entry is not as it should be and has the table read again. A refusal
-// because the table was changed by somebody else is not worth a line unless it comes again. Of
-// those of one round only the first is looked at, as others follow from it, and each is logged
+// refused notes that c's service is not as it should be in the table, which is read again. A
+// refusal because the table was changed by somebody else is not worth a line unless it comes again.
+// Of those of one round only the first is looked at, as others follow from it, and each is logged
 // once until all is well.
-func (d *Director) refused(v *virtual, err error) {
+func (d *Director) refused(c change, err error) {
+	v := d.virtual(c.op.Service.VIP) // c may have been asked for by the configuration before
+	if v == nil {
+		v = c.v
+	}
 	outdated := errors.Is(err, ipvs.ErrExists) || errors.Is(err, ipvs.ErrNoService) || errors.Is(err, ipvs.ErrNoDest)
 	if text := err.Error(); !v.dirty && (v.stale || !outdated) {
 		v.refused = text
@@ -270,6 +283,10 @@ func (d *Director) refused(v *virtual, err error) {
 		}
 	}
 	v.dirty, v.stale = true, v.stale || outdated
+	if d.unwanted(c.op) {
+		c.then = nil // done by now
+		d.leftovers = append(d.leftovers, c)
+	}
 	d.retrySoon()
 }
 
@@ -293,7 +310,7 @@ func (d *Director) settled() {
 		d.stopped = true
 		d.do(Stopped{})
 	}
-	dirty := false
+	dirty := len(d.leftovers) > 0
 	for _, v := range d.virtuals {
 		dirty = dirty || v.dirty
 		if !v.dirty {
@@ -332,6 +349,7 @@ func (d *Director) tableRead(in TableRead) {
 			d.repair(v)
 		}
 	}
+	d.deleteLeftovers()
 	d.settled()
 }
 
