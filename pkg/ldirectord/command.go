@@ -87,8 +87,9 @@ func (c *Command) Run(ctx context.Context) int {
 	}
 	if f.Err != nil {
 		fmt.Fprintln(c.Stderr, f.Err)
-		// An instance that runs can be stopped and asked for, whatever its file has become.
-		if pid, _ := in.Running(); pid == 0 || action != "stop" && action != "status" {
+		// An instance that runs can be stopped and asked for, whatever its file has become; one that does
+		// not is stopped.
+		if pid, _ := in.Running(); action != "stop" && (pid == 0 || action != "status") {
 			log.Printf("Exiting with exit_status %d: config_error: Configuration Error", exitConfig)
 			return exitConfig
 		}
@@ -123,7 +124,8 @@ func (c *Command) log(in Instance, f File) *Log {
 
 func (c *Command) supervised(f File) bool { return c.Local == nil && f.Config.Global.Supervised }
 
-// withoutConfig is a call whose file is not there. What runs can still be stopped.
+// withoutConfig is a call whose file is not there. What runs can still be stopped, and what does not run
+// is stopped.
 func (c *Command) withoutConfig(ctx context.Context, in Instance, action string, err error) int {
 	fmt.Fprintln(c.Stderr, err)
 	var debug io.Writer
@@ -133,7 +135,7 @@ func (c *Command) withoutConfig(ctx context.Context, in Instance, action string,
 	log := NewLog(in, debug, nil)
 	defer log.Close()
 	log.Print(err.Error())
-	if pid, _ := in.Running(); pid != 0 && action == "stop" {
+	if action == "stop" {
 		return c.stop(ctx, in)
 	}
 	log.Printf("Exiting with exit_status %d: Initialisation Error", exitFailed)

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -111,6 +112,13 @@ func TestCommandBadConfig(t *testing.T) {
 	}
 	if c := b.run("start"); c.code != 2 {
 		t.Errorf("start: %+v", c)
+	}
+	// What does not run is stopped, whatever its file says. heartbeat reboots over a stop that fails.
+	if c := b.run("stop"); c.code != 0 || !strings.HasPrefix(c.stderr, first+"\n") {
+		t.Errorf("stop: %+v", c)
+	}
+	if c := b.run("nope.cf", "stop"); c.code != 0 || c.stderr != "Config file nope.cf not found\n" {
+		t.Errorf("stop without a file: %+v", c)
 	}
 }
 
@@ -308,5 +316,41 @@ func TestBadRequests(t *testing.T) {
 	b.stop()
 	if err := b.in.ask("status", nil, nil); err == nil {
 		t.Error("a stopped server answers")
+	}
+}
+
+// TestAskersDelayNoStop has somebody who asks nothing, and one who asks while the service ends.
+func TestAskersDelayNoStop(t *testing.T) {
+	b := newBench(t, "execute=a.cf\n"+twoReals)
+	stopping, end := make(chan struct{}), make(chan struct{})
+	b.change = func(o *Options) {
+		o.Execute = func(_ context.Context, _, action string) int {
+			if action == "stop" {
+				close(stopping)
+				<-end
+			}
+			return 0
+		}
+	}
+	b.running()
+	connect := func() net.Conn {
+		c, err := net.Dial("unix", b.in.Socket)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { c.Close() })
+		return c
+	}
+	connect()
+	if err := b.in.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	<-stopping
+	fmt.Fprintln(connect(), "status")
+	begin := time.Now()
+	close(end)
+	b.waitEnded()
+	if took := time.Since(begin); took > controlLimit/2 {
+		t.Errorf("it has ended after %v", took)
 	}
 }

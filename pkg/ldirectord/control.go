@@ -23,15 +23,20 @@ import (
 const (
 	controlLimit = 5 * time.Second // for one conversation
 	controlLine  = 16 << 10        // bytes of a request
+	controlEnd   = time.Second     // for an answer that is under way when the service ends
 )
 
 // control serves the socket until ctx ends.
 type control struct {
 	listener net.Listener
-	handle   func(verb, argument string) (any, error)
+	handle   controlHandler
 }
 
-func listenControl(path string, handle func(verb, argument string) (any, error)) (*control, error) {
+// controlHandler carries out a request and returns what is to follow "ok", or nil. It is to return when
+// ctx ends.
+type controlHandler func(ctx context.Context, verb, argument string) (any, error)
+
+func listenControl(path string, handle controlHandler) (*control, error) {
 	_ = os.Remove(path) // left by an instance that was killed: the pid file's lock is ours
 	l, err := net.Listen("unix", path)
 	if err != nil {
@@ -59,19 +64,25 @@ func (c *control) run(ctx context.Context) {
 			time.Sleep(100 * time.Millisecond) // out of descriptors
 			continue
 		}
-		talks.Go(func() { c.talk(conn) })
+		talks.Go(func() { c.talk(ctx, conn) })
 	}
 }
 
-func (c *control) talk(conn net.Conn) {
+// talk answers one request. Whoever asks nothing, or does not take the answer, does not hold up the end.
+func (c *control) talk(ctx context.Context, conn net.Conn) {
 	defer conn.Close()
 	_ = conn.SetDeadline(time.Now().Add(controlLimit)) // of an open socket: cannot fail
+	stop := context.AfterFunc(ctx, func() {
+		_ = conn.SetReadDeadline(time.Now())
+		_ = conn.SetWriteDeadline(time.Now().Add(controlEnd))
+	})
+	defer stop()
 	line, err := bufio.NewReaderSize(conn, controlLine).ReadSlice('\n')
 	if err != nil {
 		return
 	}
 	verb, argument, _ := strings.Cut(strings.TrimSpace(string(line)), " ")
-	body, err := c.handle(verb, argument)
+	body, err := c.handle(ctx, verb, argument)
 	reply := fmt.Appendf(nil, "ok %d\n", os.Getpid())
 	if err == nil && body != nil {
 		var text []byte

@@ -220,6 +220,36 @@ func TestDrainedFile(t *testing.T) {
 	}
 }
 
+// TestDrainedFileUnread has the file unreadable for a while: what is in it is not lost.
+func TestDrainedFileUnread(t *testing.T) {
+	b := newBench(t, drainable)
+	b.farm.set(up, "10.0.0.2:80", "10.0.0.2:81", "10.0.0.3:80")
+	if err := os.MkdirAll(b.in.Drained, 0o755); err != nil { // nobody reads that as a file
+		t.Fatal(err)
+	}
+	b.running()
+	const all = "tcp:10.0.0.1:80 10.0.0.2:80*3 10.0.0.3:80*1 tcp:10.0.0.1:81 10.0.0.2:81*5 fwm:7 10.0.0.2:80*4"
+	b.wait(all)
+	if c := b.run("drain", "10.0.0.3"); c.code != 1 || !strings.Contains(c.stderr, "drained servers: ") {
+		t.Errorf("drain: %+v", c)
+	}
+	if err := os.Remove(b.in.Drained); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(b.in.Drained, []byte("fwm:7 10.0.0.2:80\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if c := b.run("drain", "10.0.0.3"); c.code != 0 {
+		t.Errorf("drain: %+v", c)
+	}
+	b.wait("tcp:10.0.0.1:80 10.0.0.2:80*3 10.0.0.3:80*0 tcp:10.0.0.1:81 10.0.0.2:81*5 fwm:7 10.0.0.2:80*0")
+	text, err := os.ReadFile(b.in.Drained)
+	if want := drainedHeader + "fwm:7 10.0.0.2:80\ntcp:10.0.0.1:80 10.0.0.3:80\n"; err != nil || string(text) != want {
+		t.Errorf("%q, %v", text, err)
+	}
+	b.stopped()
+}
+
 // TestStatusJSON is what programs read.
 func TestStatusJSON(t *testing.T) {
 	b := newBench(t, drainable)

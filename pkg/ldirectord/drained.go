@@ -33,18 +33,21 @@ type Drained struct {
 type drainedServers struct {
 	path    string
 	servers []director.Server
+	err     error // why the file could not be read: it is not to be overwritten then
 }
 
 const drainedHeader = "# Real servers drained with \"ldirectord drain\", and their services. Undo with \"ldirectord undrain\".\n"
 
 // load reads the file. What it cannot make out it leaves out.
 func (d *drainedServers) load() error {
+	d.servers, d.err = nil, nil
 	f, err := os.Open(d.path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
 	if err != nil {
-		return fmt.Errorf("drained servers: %w", err)
+		d.err = fmt.Errorf("drained servers: %w", err)
+		return d.err
 	}
 	defer f.Close()
 	lines := bufio.NewScanner(f)
@@ -55,13 +58,24 @@ func (d *drainedServers) load() error {
 		}
 	}
 	if err := lines.Err(); err != nil {
-		return fmt.Errorf("drained servers: %s: %w", d.path, err)
+		d.err = fmt.Errorf("drained servers: %s: %w", d.path, err)
 	}
-	return nil
+	return d.err
 }
 
-// set replaces the list, on disk first.
+// retry reads the file again if that has failed.
+func (d *drainedServers) retry() error {
+	if d.err == nil {
+		return nil
+	}
+	return d.load()
+}
+
+// set replaces the list, on disk first. What could not be read has to be read first ([drainedServers.retry]).
 func (d *drainedServers) set(servers []director.Server) error {
+	if d.err != nil {
+		return d.err
+	}
 	if slices.Equal(servers, d.servers) {
 		return nil
 	}
@@ -70,6 +84,7 @@ func (d *drainedServers) set(servers []director.Server) error {
 			return fmt.Errorf("drained servers: %w", err)
 		}
 		d.servers = nil
+		syncDir(filepath.Dir(d.path))
 		return nil
 	}
 	text := []byte(drainedHeader)
@@ -83,7 +98,8 @@ func (d *drainedServers) set(servers []director.Server) error {
 	return nil
 }
 
-// replaceFile writes a file that is the old one or the new one, whatever happens.
+// replaceFile writes a file that is the old one or the new one, whatever happens. It is on the disk when
+// replaceFile returns.
 func replaceFile(path string, text []byte) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return err
@@ -99,12 +115,26 @@ func replaceFile(path string, text []byte) error {
 	}
 	if err != nil {
 		_ = os.Remove(f.Name()) // a leftover harms nobody
+		return err
 	}
-	return err
+	syncDir(filepath.Dir(path))
+	return nil
+}
+
+// syncDir has a directory's changes written to the disk. Some file systems cannot; the change is made all
+// the same, and is to count.
+func syncDir(path string) {
+	if d, err := os.Open(path); err == nil {
+		_ = d.Sync()
+		_ = d.Close()
+	}
 }
 
 // drop forgets servers that the configuration does not have any more.
 func (d *drainedServers) drop(c *ldirectordcf.Config) (dropped []director.Server, err error) {
+	if err := d.retry(); err != nil {
+		return nil, err
+	}
 	have := map[director.Server]bool{}
 	for i := range c.Virtuals {
 		for _, r := range c.Virtuals[i].Reals {
@@ -145,6 +175,9 @@ func (l *loop) drain(r DrainRequest) (Drained, error) {
 	}
 	if len(answer.Servers) == 0 {
 		return answer, r.unknown(config)
+	}
+	if err := l.drained.retry(); err != nil {
+		return answer, err
 	}
 	next := slices.DeleteFunc(slices.Clone(l.drained.servers), func(s director.Server) bool { return slices.Contains(answer.Servers, s) })
 	word := "no longer drained"

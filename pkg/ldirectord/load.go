@@ -5,6 +5,7 @@ import (
 	"crypto/md5"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"net"
 	"net/netip"
@@ -45,6 +46,31 @@ func (e *ConfigError) Error() string { return strings.Join(e.Lines, "\n") }
 type stamp struct {
 	mtime int64 // nanoseconds
 	sum   [md5.Size]byte
+	young bool // when it was read another write could still have got the same mtime
+}
+
+// How far apart two writes are that certainly differ in their mtime: file systems count in ticks of the
+// kernel, the oldest in 2 s.
+const mtimeTick = 2 * time.Second
+
+// same reports whether two stamps are of one state.
+func (s stamp) same(o stamp) bool { return s.mtime == o.mtime && s.sum == o.sum }
+
+// readStamped reads a file. The stamp's time is taken first: a write that comes between makes the next
+// look find another time, and so the new contents.
+func readStamped(path string) ([]byte, stamp, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, stamp{}, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, stamp{}, err
+	}
+	young := time.Since(info.ModTime()) < mtimeTick
+	text, err := io.ReadAll(f)
+	return text, stamp{info.ModTime().UnixNano(), md5.Sum(text), young}, err
 }
 
 // LoadOptions are the circumstances of reading a configuration.
@@ -61,17 +87,14 @@ const lookupLimit = 10 * time.Second
 // Load reads an instance's configuration. Names in it are resolved, which may take time.
 func Load(ctx context.Context, in Instance, o LoadOptions) File {
 	pid := os.Getpid()
-	text, err := os.ReadFile(in.Path)
+	text, read, err := readStamped(in.Path)
 	if err != nil {
 		return File{
 			Config: &ldirectordcf.Config{File: in.Config},
 			Err:    &ConfigError{Lines: []string{fmt.Sprintf("Error [%d]: can not open file %s", pid, in.Config)}},
 		}
 	}
-	f := File{stamp: stamp{sum: md5.Sum(text)}}
-	if info, err := os.Stat(in.Path); err == nil {
-		f.stamp.mtime = info.ModTime().UnixNano()
-	}
+	f := File{stamp: read}
 	config, problems := ldirectordcf.Parse(in.Config, text, o.Parser(ctx))
 	f.Config, f.Problems = config, problems
 	var lines []string

@@ -2,7 +2,6 @@ package ldirectord
 
 import (
 	"context"
-	"crypto/md5"
 	"fmt"
 	"os"
 	"time"
@@ -69,18 +68,18 @@ func (l *loader) run(ctx context.Context) {
 	}
 }
 
-// look compares the file with what was seen of it last: first its time, then its contents. A
-// change counts when the file has been the same for one interval: an editor that has emptied
-// the file and not yet written it must not cost any services.
+// look compares the file with what was seen of it last: its time, if that was old enough to tell,
+// else its contents. A change counts when the file has been the same for one interval: an editor
+// that has emptied the file and not yet written it must not cost any services.
 func (l *loader) look() (complaint string, tell bool) {
 	info, err := os.Stat(l.instance.Path)
-	if err == nil && info.ModTime().UnixNano() == l.seen.mtime {
+	if err == nil && info.ModTime().UnixNano() == l.seen.mtime && !l.seen.young {
 		l.missing, l.changing = false, stamp{}
 		return "", false
 	}
-	var text []byte
+	var now stamp
 	if err == nil {
-		text, err = os.ReadFile(l.instance.Path)
+		_, now, err = readStamped(l.instance.Path)
 	}
 	if err != nil {
 		was := l.missing
@@ -88,12 +87,11 @@ func (l *loader) look() (complaint string, tell bool) {
 		return fmt.Sprintf("Warning [%d]: can not open file %s for checking", os.Getpid(), l.instance.Config), !was
 	}
 	l.missing = false
-	now := stamp{info.ModTime().UnixNano(), md5.Sum(text)}
 	if now.sum == l.seen.sum {
-		l.seen.mtime, l.changing = now.mtime, stamp{}
+		l.seen, l.changing = now, stamp{}
 		return "", false
 	}
-	if now != l.changing {
+	if !now.same(l.changing) {
 		l.changing = now
 		return "", false
 	}

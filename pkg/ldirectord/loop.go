@@ -44,10 +44,13 @@ type loop struct {
 	looks    []look
 	reading  bool // the table, for the director
 
-	ready   bool // the first configuration is in the table
-	changed bool // the file is being read because it changed on disk: callback= follows
-	stopped bool
-	timer   *time.Timer
+	begun      bool   // the director has a configuration
+	tableKnown bool   // the director has seen the table, or that it cannot be read
+	signal     string // of the stop that was asked for
+	ready      bool   // the first configuration is in the table
+	changed    bool   // the file is being read because it changed on disk: callback= follows
+	stopped    bool
+	timer      *time.Timer
 }
 
 func newLoop(s *Server, w *tableWorker, f File) *loop {
@@ -95,12 +98,12 @@ func (l *loop) serve(ctx context.Context, delay time.Duration) error {
 	l.checks.ctx, l.checks.group = ctx, &helpers
 	guarded(func() { l.run(ctx, delay) })()
 	cancel(nil)
-	grace := time.Duration(0)
+	mails := time.Duration(0)
 	if l.stopped {
-		grace = programGrace
+		mails = mailGrace
 	}
-	l.mailer.finish(min(grace, mailGrace))
-	l.programs.wait(grace)
+	l.mailer.finish(mails)
+	l.programs.wait(l.stopped)
 	helpers.Wait()
 	if f := new(failure); errors.As(context.Cause(ctx), &f) {
 		return f
@@ -114,6 +117,9 @@ func (l *loop) run(ctx context.Context, delay time.Duration) {
 	defer l.timer.Stop()
 	begin := time.NewTimer(delay)
 	defer begin.Stop()
+	if err := l.drained.load(); err != nil { // calls come before begin does
+		l.log.Print(err.Error())
+	}
 	for !l.stopped {
 		var jobs chan<- batch
 		if len(l.backlog.actions) > 0 {
@@ -123,10 +129,7 @@ func (l *loop) run(ctx context.Context, delay time.Duration) {
 		case <-ctx.Done():
 			return
 		case <-begin.C:
-			if err := l.drained.load(); err != nil {
-				l.log.Print(err.Error())
-			}
-			l.adopt(l.file)
+			l.begin()
 		case c := <-l.checks.answers:
 			l.checks.ended(c.id)
 			l.step(c.input())
@@ -146,6 +149,13 @@ func (l *loop) run(ctx context.Context, delay time.Duration) {
 	}
 }
 
+// begin gives the director the file of the start, unless a reload was quicker.
+func (l *loop) begin() {
+	if !l.begun {
+		l.adopt(l.file)
+	}
+}
+
 // answered takes what the table said.
 func (l *loop) answered(answers []director.Input) {
 	for _, in := range answers {
@@ -154,6 +164,8 @@ func (l *loop) answered(answers []director.Input) {
 		l.step(in)
 		if read {
 			l.looked()
+			l.tableKnown = true
+			l.end()
 		}
 	}
 }
@@ -185,7 +197,9 @@ func (l *loop) step(in director.Input) {
 				l.s.o.Ready()
 			}
 			l.s.ready, l.ready = true, true
-			l.executed.use(l.file.Config.Global.Execute)
+			if !l.s.stopping {
+				l.executed.use(l.file.Config.Global.Execute)
+			}
 		case director.Stopped:
 			l.stopped = true
 		}
@@ -200,11 +214,19 @@ func (l *loop) step(in director.Input) {
 	}
 }
 
-// stop begins the orderly end.
+// stop begins the orderly end. What is to be taken out of the table is known when it was read first.
 func (l *loop) stop(signal string) {
-	l.s.stopping = true
+	l.s.stopping, l.signal = true, signal
 	l.executed.stop()
-	l.step(director.Stop{Signal: signal})
+	l.begin()
+	l.end()
+}
+
+// end tells the director of a stop that was asked for, as soon as it knows the table.
+func (l *loop) end() {
+	if l.s.stopping && l.tableKnown {
+		l.step(director.Stop{Signal: l.signal})
+	}
 }
 
 // look is somebody who waits for the table to be read.
@@ -236,8 +258,12 @@ func (l *loop) looked() {
 	l.looks = kept
 }
 
-// read puts a file that was read again in force, or says why not.
+// read puts a file that was read again in force, or says why not. One that comes too late for that must
+// not start what the end has stopped (execute=).
 func (l *loop) read(f File) {
+	if l.s.stopping {
+		return
+	}
 	for _, w := range f.Warnings {
 		l.log.Print(w)
 	}
@@ -264,7 +290,7 @@ func (l *loop) read(f File) {
 
 // adopt puts a configuration in force.
 func (l *loop) adopt(f File) {
-	l.file, l.loaded, l.rejected = f, time.Now(), nil
+	l.file, l.loaded, l.rejected, l.begun = f, time.Now(), nil, true
 	l.log.Use(f.Config)
 	dropped, err := l.drained.drop(f.Config)
 	if err != nil {

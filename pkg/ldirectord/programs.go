@@ -12,27 +12,35 @@ import (
 	"github.com/systole-ha/systole/pkg/director"
 )
 
-// programGrace is how long programs that run at an orderly end may go on.
-const programGrace = 5 * time.Second
+// programGrace is how long programs that run at an orderly end may go on. stopGrace is the same for
+// stops of other configurations (execute): one may have to wait for a start to be given up, and has
+// programs of its own to wait for.
+const (
+	programGrace = 5 * time.Second
+	stopGrace    = 3 * programGrace
+)
 
 // programs runs what the configuration names: fallbackcommand, callback, and the other
 // configurations of execute. Nobody waits for them; those of one key run one after the other.
 type programs struct {
 	log   *Log
 	ctx   context.Context // ends some time after the service
+	stops context.Context // ends later: what is to be stopped would go on for ever
 	group sync.WaitGroup
-	end   func()
+
+	end, endStops func()
 
 	mu     sync.Mutex
 	queues map[string][]func() // of the keys that have one running
 }
 
 func newPrograms(log *Log) *programs {
-	ctx, cancel := context.WithCancel(context.Background())
-	return &programs{log: log, ctx: ctx, end: cancel, queues: map[string][]func(){}}
+	stops, endStops := context.WithCancel(context.Background())
+	ctx, end := context.WithCancel(stops)
+	return &programs{log: log, ctx: ctx, stops: stops, end: end, endStops: endStops, queues: map[string][]func(){}}
 }
 
-// do has f run after what was given before under the same key.
+// do has f run after what was given before under the same key, even if the time is over: f looks.
 func (p *programs) do(key string, f func()) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -54,24 +62,30 @@ func (p *programs) work(key string) {
 		}
 		p.queues[key] = queue[1:]
 		p.mu.Unlock()
-		if p.ctx.Err() == nil {
-			queue[0]()
-		}
+		queue[0]()
 	}
 }
 
-// wait waits until all have ended; those that take longer than grace get TERM, with all their
-// children.
-func (p *programs) wait(grace time.Duration) {
-	kill := time.AfterFunc(grace, p.end)
+// wait waits until all have ended; those that take longer than they may get TERM, with all their
+// children. orderly is the end that a stop has asked for; else none may go on.
+func (p *programs) wait(orderly bool) {
+	grace, stops := programGrace, stopGrace
+	if !orderly {
+		grace, stops = 0, 0
+	}
+	kill, killStops := time.AfterFunc(grace, p.end), time.AfterFunc(stops, p.endStops)
 	defer kill.Stop()
+	defer killStops.Stop()
 	p.group.Wait()
-	p.end()
+	p.endStops()
 }
 
 // shell runs a command through the shell, and logs a failure in the original's words.
 func (p *programs) shell(key, command string) {
 	p.do(key, func() {
+		if p.ctx.Err() != nil {
+			return
+		}
 		cmd := exec.CommandContext(p.ctx, "/bin/sh", "-c", command)
 		cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 		cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGTERM) }
@@ -100,9 +114,6 @@ type executed struct {
 	jobs  *programs
 	names []string
 }
-
-// executeKey is theirs in programs; no service has such an identity.
-const executeKey = "execute"
 
 // use starts those that are new, reloads those that were there, and stops those that are gone.
 func (e *executed) use(names []string) {
@@ -140,14 +151,22 @@ func (e *executed) stop() {
 	e.names = nil
 }
 
-// do carries out actions on one, each if the one before failed.
+// do carries out actions on one, each if the one before failed. One configuration waits for no other;
+// a stop is not left out because the time of what came before it is over.
 func (e *executed) do(name string, actions ...string) {
 	if e.run == nil {
 		return
 	}
-	e.jobs.do(executeKey, func() {
+	e.jobs.do("execute "+name, func() { // no service has such an identity
 		for _, action := range actions {
-			status := e.run(e.jobs.ctx, name, action)
+			ctx := e.jobs.ctx
+			if action == "stop" {
+				ctx = e.jobs.stops
+			}
+			if ctx.Err() != nil {
+				return
+			}
+			status := e.run(ctx, name, action)
 			if status == 0 {
 				return
 			}

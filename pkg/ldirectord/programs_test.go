@@ -145,7 +145,9 @@ func TestExecute(t *testing.T) {
 		b.farm.set(up, "10.0.0.2:80")
 		expect := func(when string, want ...string) {
 			t.Helper()
-			if got := o.take(); !slices.Equal(got, want) {
+			got := o.take()
+			slices.SortStableFunc(got, func(a, b string) int { return strings.Compare(a[:1], b[:1]) }) // one waits for no other
+			if !slices.Equal(got, want) {
 				t.Errorf("%s: %q, want %q", when, got, want)
 			}
 		}
@@ -166,7 +168,70 @@ func TestExecute(t *testing.T) {
 		b.server.Reload(t.Context())
 		time.Sleep(time.Second)
 		expect("broken reload")
+		// A reload that was under way when the end came starts nothing again.
+		late := Load(t.Context(), b.in, LoadOptions{})
+		late.Err = nil
+		b.server.call(t.Context(), func(l *loop) { l.stop("TERM"); l.read(late) })
 		b.stop()
 		expect("stop", "b.cf stop", "c.cf stop")
+	})
+}
+
+// TestExecuteStops stops many at once, and those too that are still being started.
+func TestExecuteStops(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o := &others{}
+		b := newBench(t, "execute=a.cf\nexecute=b.cf\nexecute=c.cf\nexecute=hung.cf\n"+oneReal)
+		b.change = func(c *Options) {
+			c.Execute = func(ctx context.Context, name, action string) int {
+				if name+" "+action == "hung.cf start" {
+					<-ctx.Done()
+					return 1
+				}
+				if action == "stop" {
+					select {
+					case <-time.After(4 * time.Second):
+					case <-ctx.Done():
+						return 1
+					}
+				}
+				return o.run(ctx, name, action)
+			}
+		}
+		b.start()
+		time.Sleep(time.Second)
+		o.take()
+		begin := time.Now()
+		b.stop()
+		if took := time.Since(begin); took != programGrace+4*time.Second {
+			t.Errorf("the stop took %v", took)
+		}
+		stops := o.take()
+		slices.Sort(stops)
+		if want := []string{"a.cf stop", "b.cf stop", "c.cf stop", "hung.cf stop"}; !slices.Equal(stops, want) {
+			t.Errorf("%q, want %q", stops, want)
+		}
+	})
+}
+
+// TestExecuteStopHangs: an end waits for a stop, but not for ever.
+func TestExecuteStopHangs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, "execute=a.cf\n"+oneReal)
+		b.change = func(c *Options) {
+			c.Execute = func(ctx context.Context, _, action string) int {
+				if action == "stop" {
+					<-ctx.Done()
+				}
+				return 0
+			}
+		}
+		b.start()
+		time.Sleep(time.Second)
+		begin := time.Now()
+		b.stop()
+		if took := time.Since(begin); took != stopGrace {
+			t.Errorf("the stop took %v", took)
+		}
 	})
 }

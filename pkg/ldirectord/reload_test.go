@@ -11,6 +11,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/systole-ha/systole/pkg/ipvs"
 )
 
@@ -186,6 +188,69 @@ func TestReloadOfManyWritesNothing(t *testing.T) {
 		if n := b.logged("Changed virtual server: "); n != 1000 {
 			t.Errorf("%d services were read again", n)
 		}
+		b.stop()
+	})
+}
+
+// TestStampBeforeReading has a file change while it is read: its stamp must not be that of the change.
+func TestStampBeforeReading(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "fifo")
+	if err := unix.Mkfifo(path, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	type answer struct {
+		text  []byte
+		stamp stamp
+		err   error
+	}
+	answers := make(chan answer, 1)
+	go func() {
+		text, s, err := readStamped(path)
+		answers <- answer{text, s, err}
+	}()
+	w, err := os.OpenFile(path, os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Close()
+	fmt.Fprint(w, "old")
+	for { // until it is being read
+		if n, err := unix.IoctlGetInt(int(w.Fd()), unix.TIOCINQ); err != nil {
+			t.Fatal(err)
+		} else if n == 0 {
+			break
+		}
+		time.Sleep(time.Millisecond)
+	}
+	fmt.Fprint(w, ", new")
+	changed := time.Now().Add(time.Hour)
+	if err := os.Chtimes(path, changed, changed); err != nil {
+		t.Fatal(err)
+	}
+	w.Close()
+	a := <-answers
+	if a.err != nil || string(a.text) != "old, new" || a.stamp.mtime == changed.UnixNano() {
+		t.Errorf("%q %+v %v", a.text, a.stamp, a.err)
+	}
+}
+
+// TestChangeWithinOneTick writes the file twice without its time showing it.
+func TestChangeWithinOneTick(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, "")
+		mtime := time.Now()
+		write := func(config string) {
+			b.write(config)
+			if err := os.Chtimes(b.in.Path, mtime, mtime); err != nil {
+				t.Fatal(err)
+			}
+		}
+		write(oneReal)
+		b.farm.set(up, "10.0.0.2:80")
+		b.start()
+		write(strings.Replace(oneReal, "gate 3", "gate 4", 1))
+		time.Sleep(5 * time.Second)
+		b.expect("tcp:10.0.0.1:80 10.0.0.2:80*4")
 		b.stop()
 	})
 }

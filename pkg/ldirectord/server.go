@@ -106,14 +106,17 @@ func (s *Server) Run(ctx context.Context) error {
 		helpers.Go(func() { control.run(ctx) })
 	}
 	file, delay := s.o.File, time.Duration(0)
+	var executed []string
 	for {
 		l := newLoop(s, worker, file)
+		l.executed.names = executed
 		err := l.serve(ctx, delay)
 		if stopped = l.stopped || s.stopping; err == nil || stopped {
 			return err
 		}
 		s.o.Log.Printf("ERROR: %v", err)
 		file, delay = l.file, min(max(2*delay, firstRestart), lastRestart)
+		executed = l.executed.names
 	}
 }
 
@@ -199,8 +202,8 @@ func (s *Server) Drain(ctx context.Context, r DrainRequest) (d Drained, err erro
 var errEnding = errors.New("ldirectord is ending")
 
 // command carries out what came over the control socket.
-func (s *Server) command(verb, argument string) (any, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), controlLimit)
+func (s *Server) command(ctx context.Context, verb, argument string) (any, error) {
+	ctx, cancel := context.WithTimeout(ctx, controlLimit)
 	defer cancel()
 	switch verb {
 	case "status", "look":

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -465,5 +466,105 @@ func TestCancelLeavesTheTable(t *testing.T) {
 			t.Errorf("Run: %v", err)
 		}
 		b.expect("tcp:10.0.0.1:80 10.0.0.2:80*3 10.0.0.3:80*1")
+	})
+}
+
+// failing starts a server that serves drainable, fails of itself within 2.5 s, and waits then for its next
+// try.
+func (b *bench) failing() {
+	var failing atomic.Bool
+	b.breakTable(func() error {
+		if failing.Swap(false) {
+			panic("surprise")
+		}
+		return nil
+	})
+	b.farm.set(up, "10.0.0.2:80", "10.0.0.2:81", "10.0.0.3:80")
+	b.start()
+	time.Sleep(1500 * time.Millisecond)
+	if _, err := b.server.Drain(b.t.Context(), DrainRequest{Addrs: []netip.Addr{netip.MustParseAddr("10.0.0.2")}, Virtual: "7"}); err != nil {
+		b.t.Error(err)
+	}
+	failing.Store(true)
+	time.Sleep(time.Second)
+	if b.logged("ERROR: ldirectord failed: surprise") != 1 {
+		b.t.Fatalf("it has not failed:\n%s", b.out)
+	}
+}
+
+// TestCallsBeforeTheNextTry come after a failure of our own, while nothing is in force yet: they lose
+// neither a drained server nor the table's cleaning.
+func TestCallsBeforeTheNextTry(t *testing.T) {
+	const (
+		before = "tcp:10.0.0.1:80 10.0.0.2:80*3 10.0.0.3:80*1 tcp:10.0.0.1:81 10.0.0.2:81*5 fwm:7 10.0.0.2:80*0"
+		after  = "tcp:10.0.0.1:80 10.0.0.2:80*3 10.0.0.3:80*0 tcp:10.0.0.1:81 10.0.0.2:81*5 fwm:7 10.0.0.2:80*0"
+	)
+	for name, f := range map[string]func(t *testing.T, b *bench){
+		"drain": func(t *testing.T, b *bench) {
+			if _, err := b.server.Drain(t.Context(), DrainRequest{Addrs: []netip.Addr{netip.MustParseAddr("10.0.0.3")}}); err != nil {
+				t.Error(err)
+			}
+			time.Sleep(5 * time.Second)
+			b.expect(after)
+			text, err := os.ReadFile(b.in.Drained)
+			if want := drainedHeader + "fwm:7 10.0.0.2:80\ntcp:10.0.0.1:80 10.0.0.3:80\n"; err != nil || string(text) != want {
+				t.Errorf("%q, %v", text, err)
+			}
+			b.stop()
+		},
+		"reload": func(t *testing.T, b *bench) {
+			b.server.Reload(t.Context())
+			time.Sleep(100 * time.Millisecond)
+			b.expect(before)
+			time.Sleep(5 * time.Second)
+			b.expect(before)
+			b.stop()
+		},
+		"stop": func(t *testing.T, b *bench) {
+			begin := time.Now()
+			b.stop()
+			b.expect("")
+			if took := time.Since(begin); took > 100*time.Millisecond {
+				t.Errorf("the stop took %v", took)
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b := newBench(t, drainable)
+				b.failing()
+				b.expect(before)
+				f(t, b)
+			})
+		})
+	}
+}
+
+// TestStopRightAfterTheStart finds services in the table that a service which was killed has left.
+func TestStopRightAfterTheStart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, twoReals)
+		b.farm.set(up, "10.0.0.2:80")
+		b.start()
+		time.Sleep(time.Second)
+		b.cancel()
+		<-b.ended
+		b.start()
+		b.stop()
+		b.expect("")
+	})
+}
+
+// TestExecutedOutliveAFailure: what execute= has started is known after a failure of our own.
+func TestExecutedOutliveAFailure(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o := &others{}
+		b := newBench(t, "execute=a.cf\n"+drainable)
+		b.failing()
+		b.server.call(t.Context(), func(l *loop) { l.executed.run = o.run })
+		b.stop()
+		if got := o.take(); !slices.Equal(got, []string{"a.cf stop"}) {
+			t.Errorf("%q", got)
+		}
 	})
 }

@@ -145,16 +145,14 @@ func (a *Agent) Left(_ context.Context, c agent.Call) bool {
 }
 
 // clean takes the services of an instance that was killed out of the table, and its pid file away: a
-// stop has nobody to ask for it.
+// stop has nobody to ask for it. Of a broken file it takes what can be made out, and keeps the pid file
+// so that the next stop tries again.
 func (a *Agent) clean(ctx context.Context, c agent.Call) error {
 	in, err := a.find(c)
 	if err != nil {
-		return err
+		return fmt.Errorf("services of an ldirectord that was killed are left in the table: %w", err)
 	}
 	f := ldirectord.Load(ctx, in, a.o.Load)
-	if f.Err != nil {
-		return f.Err
-	}
 	table, err := a.o.OpenTable()
 	if err != nil {
 		return err
@@ -169,6 +167,10 @@ func (a *Agent) clean(ctx context.Context, c agent.Call) error {
 		if err := table.Do(ctx, ipvs.Op{Kind: ipvs.DelService, Service: v.IPVS()}); !errors.Is(err, ipvs.ErrNoService) {
 			errs = append(errs, err)
 		}
+	}
+	if f.Err != nil { // the stop itself prints what is wrong with it
+		left := fmt.Errorf("services of an ldirectord that was killed may be left in the table: %s is broken", in.Config)
+		return errors.Join(append(errs, left)...)
 	}
 	return errors.Join(append(errs, os.Remove(in.PIDFile))...)
 }

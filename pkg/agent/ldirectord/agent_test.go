@@ -367,6 +367,42 @@ func TestLeft(t *testing.T) {
 	h.expect("0 0 ", "", agent.Stop)
 }
 
+// TestStopBroken stops what never ran, or was killed, while its file is broken or gone: heartbeat reboots
+// over a stop that fails. What can be made out of the file goes from the table.
+func TestStopBroken(t *testing.T) {
+	h := newHeartbeat(t)
+	const broken = config + "nonsense\n"
+	h.write("etc/ha.d/ldirectord.cf", broken)
+	if outcome, printed := h.call(agent.Stop); outcome != "0 0 " || !strings.Contains(printed, "Unknown command nonsense\n") {
+		t.Errorf("stop: %q %q", outcome, printed)
+	}
+	h.expect("0 0 ", "Config file nope.cf not found\n", agent.Stop, "nope.cf")
+
+	h.write("etc/ha.d/ldirectord.cf", config)
+	h.expect("0 0 ", "", agent.Start)
+	h.end()
+	h.boot()
+	h.write("var/run/ldirectord.ldirectord.pid", "4194301\n") // of a process that is gone
+	if err := os.Rename(filepath.Join(h.root, "etc/ha.d/ldirectord.cf"), filepath.Join(h.root, "away")); err != nil {
+		t.Fatal(err)
+	}
+	const left = "services of an ldirectord that was killed "
+	h.expect("0 0 ", left+"are left in the table: Config file ldirectord.cf not found\nConfig file ldirectord.cf not found\n", agent.Stop)
+	if e := h.entries(); len(e) != 1 {
+		t.Errorf("without a file: %+v", e)
+	}
+	h.write("etc/ha.d/ldirectord.cf", broken)
+	if outcome, printed := h.call(agent.Stop); outcome != "0 0 " || !strings.HasPrefix(printed, left+"may be left in the table: /etc/ha.d/ldirectord.cf is broken\n") {
+		t.Errorf("stop: %q %q", outcome, printed)
+	}
+	if e := h.entries(); len(e) != 0 {
+		t.Errorf("with a broken file: %+v", e)
+	}
+	h.write("etc/ha.d/ldirectord.cf", config)
+	h.expect("0 0 ", "", agent.Stop)
+	h.expect(stopped, "", agent.Status)
+}
+
 // listen is a web server, or one that never answers.
 func listen(t *testing.T, answers bool) netip.AddrPort {
 	t.Helper()
