@@ -49,6 +49,17 @@ func TestCheck(t *testing.T) {
 		}
 		good[name] = string(text)
 	}
+	const ruleFile = "/etc/ipvsadm.rules"
+	text, err := m.ReadFile(ruleFile)
+	if err != nil || !strings.Contains(string(text), "-s wlc") {
+		t.Fatalf("%s: %q %v", ruleFile, text, err)
+	}
+	good["rules"] = string(text)
+	rules := func(text string) {
+		if err := m.WriteFile(ruleFile, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
 	ip := func(args string) {
 		if r, err := m.Exec(ctx, "ip", strings.Fields(args)...); err != nil || r.Code != 0 {
 			t.Fatalf("ip %s: %s %v", args, r.Stderr, err)
@@ -80,8 +91,18 @@ func TestCheck(t *testing.T) {
 		{what: "no such script", file: "haresources", change: "ldirectord", with: "ldirectord nosuch", status: 1, want: `cannot locate resource script "nosuch"`},
 		{what: "no such configuration", file: "haresources", change: "ldirectord", with: "ldirectord::nosuch.cf", status: 1, want: `/etc/ha\.d/nosuch\.cf: no such file or directory`},
 		{what: "a service on an address of nobody", file: "ldirectord.cf", change: "virtual=172.16.60.111", with: "virtual=172.16.60.112", want: `ldirectord\.cf:\d+:1: warning: virtual: no haresources group brings 172\.16\.60\.112 up`},
-		{what: "rules without a service", file: "ldirectord.cf", change: "virtual=172.16.60.111", with: "virtual=172.16.60.112", want: `ipvsadm\.rules:1:1: warning: service 172\.16\.60\.111:80 is in no ldirectord\.cf`},
-		{what: "rules with another scheduler", file: "ldirectord.cf", change: "scheduler=wlc", with: "scheduler=rr", want: `ipvsadm\.rules:1:1: warning: service 172\.16\.60\.111:80 has scheduler wlc, .*ldirectord\.cf:\d+:1 says rr`},
+		{what: "rules without a service", file: "ldirectord.cf", change: "virtual=172.16.60.111", with: "virtual=172.16.60.112", want: `ipvsadm\.rules:1:1: warning: -A: service 172\.16\.60\.111:80 is in no ldirectord\.cf`},
+		{what: "rules with another scheduler", file: "ldirectord.cf", change: "scheduler=wlc", with: "scheduler=rr", want: `ipvsadm\.rules:1:1: warning: -A: service 172\.16\.60\.111:80 has scheduler wlc, .*ldirectord\.cf:\d+:\d says rr \(want -s rr\)`},
+		{
+			what: "a rule twice", do: func() { rules(good["rules"] + "-A -t 172.16.60.111:80 -s rr\n") }, undo: func() { rules(good["rules"]) },
+			status: 1, want: `ipvsadm\.rules:\d:1: -A: add service tcp:172\.16\.60\.111:80: already exists \(want each service and real server once\)`,
+		},
+		{
+			what: "a rule twice and a difference", do: func() {
+				rules(strings.Replace(good["rules"], "-s wlc", "-s lc", 1) + "-A -t 172.16.60.111:80 -s rr\n")
+			}, undo: func() { rules(good["rules"]) },
+			status: 1, want: `ipvsadm\.rules:1:1: warning: -A: service 172\.16\.60\.111:80 has scheduler lc`,
+		},
 		{what: "an address that is up", do: func() { ip("addr add 172.16.60.111/24 dev eth0") }, undo: func() { ip("addr del 172.16.60.111/24 dev eth0") }, want: `172\.16\.60\.111 is up on eth0, and no heartbeat runs here`},
 	} {
 		if c.file != "" {

@@ -340,6 +340,21 @@ func (in *inspector) resources(script string) []haresources.Resource {
 	return list
 }
 
+// ruleWant is what a table would have taken instead of a rule.
+func ruleWant(err error) string {
+	switch {
+	case errors.Is(err, ipvs.ErrExists):
+		return "each service and real server once"
+	case errors.Is(err, ipvs.ErrNoService):
+		return "a -A for the service above"
+	case errors.Is(err, ipvs.ErrNoDest):
+		return "a -a for the real server above"
+	case errors.Is(err, ipvs.ErrNoScheduler):
+		return "one of " + strings.Join(ipvs.Schedulers, ", ")
+	}
+	return "a rule that IPVS takes"
+}
+
 // rules reads the rules that the ipvsadm resource would load, if there is such a resource.
 func (in *inspector) rules(dir string) {
 	if len(in.resources("ipvsadm")) == 0 {
@@ -371,10 +386,11 @@ func (in *inspector) rules(dir string) {
 			continue
 		}
 		op := rule.Command.Op
-		places[key{op.Service.VIP, op.Dest.Addr}] = rule.Pos
 		if err := table.Do(context.Background(), op); err != nil {
-			problems.Errorf(rule.Pos, "", "", "%v", err)
+			problems.Errorf(rule.Pos, rule.Command.Kind.String(), ruleWant(err), "%v", err)
+			continue
 		}
+		places[key{op.Service.VIP, op.Dest.Addr}] = rule.Pos
 	}
 	entries, err := table.Snapshot(context.Background())
 	if err != nil {

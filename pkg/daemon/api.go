@@ -78,8 +78,8 @@ func (d *service) param(name string) (string, bool) {
 		return d.reportText(), true
 	case name == "hbversion":
 		return Version, true
-	case name == "debug" && !ok:
-		return strconv.Itoa(d.Files.HA.Debug), true
+	case name == "debug":
+		return strconv.Itoa(d.Log.DebugLevel()), true
 	}
 	return value, ok
 }

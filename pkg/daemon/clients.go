@@ -42,8 +42,9 @@ const (
 type clients struct {
 	log     *halog.Logger
 	env     []string
-	done    func() // tells the engine that no client is left
-	reboot  func() // ends this machine at once
+	debug   func() int // the level of the moment
+	done    func()     // tells the engine that no client is left
+	reboot  func()     // ends this machine at once
 	events  chan func()
 	wg      sync.WaitGroup
 	ctx     context.Context // ends with the daemon: frees the watchers
@@ -120,6 +121,7 @@ func (c *clients) launch(now time.Time, cl *client) {
 func (c *clients) exec(now time.Time, cl *client, uid, gid int) {
 	cmd := exec.Command("/bin/sh", "-c", "exec "+cl.Command)
 	cmd.Env = append(slices.DeleteFunc(os.Environ(), forManager), c.env...)
+	cmd.Env = append(cmd.Env, fmt.Sprintf("HA_debug=%d", c.debug()))
 	// The directory is the daemon's: a client's user could not go to it, as os/exec would have them do.
 	cmd.SysProcAttr = &syscall.SysProcAttr{
 		Setpgid:    true,

@@ -33,7 +33,7 @@ func newClients(t *testing.T, commands ...string) (*clients, *logbook, *bool) {
 	log, book := newLog(t)
 	stopped := new(bool)
 	ctx, cancel := context.WithCancel(context.Background())
-	c := &clients{log: log, done: func() { *stopped = true }, events: make(chan func(), 16), ctx: ctx}
+	c := &clients{log: log, debug: func() int { return 3 }, done: func() { *stopped = true }, events: make(chan func(), 16), ctx: ctx}
 	for _, cmd := range commands {
 		c.list = append(c.list, &client{Client: Client{User: "root", Command: cmd}})
 	}
@@ -122,8 +122,8 @@ func TestClientsWorld(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Chdir(closed)
-	c, book, _ := newClients(t, "/bin/sh -c '{ id -un; id -gn; echo $HA_CURHOST; ls -l /proc/$$/fd | grep -c zero; readlink /proc/$$/fd/0; ps -o pgid= -p $$; echo $$; } > "+out+"; exit 100'")
-	c.env = []string{"HA_CURHOST=paul"}
+	c, book, _ := newClients(t, "/bin/sh -c '{ id -un; id -gn; echo $HA_CURHOST $HA_debug; ls -l /proc/$$/fd | grep -c zero; readlink /proc/$$/fd/0; ps -o pgid= -p $$; echo $$; } > "+out+"; exit 100'")
+	c.env = []string{"HA_CURHOST=paul", "HA_debug=0"}
 	c.list[0].User = "nobody"
 	c.start(time.Now())
 	if !pump(c, func() bool { return c.list[0].dead }) {
@@ -134,10 +134,10 @@ func TestClientsWorld(t *testing.T) {
 		t.Fatal(err)
 	}
 	f := strings.Fields(string(text))
-	if len(f) != 7 || f[0] != "nobody" || f[1] != "nogroup" || f[2] != "paul" || f[3] != "0" || f[4] != "/dev/null" || f[5] != f[6] {
+	if len(f) != 8 || f[0] != "nobody" || f[1] != "nogroup" || f[2] != "paul" || f[3] != "3" || f[4] != "0" || f[5] != "/dev/null" || f[6] != f[7] {
 		t.Errorf("%q", f)
 	}
-	if want := fmt.Sprintf("[%s]: info: Starting %q as uid 65534  gid 65534 (pid %s)", f[6], c.list[0].Command, f[6]); !strings.Contains(book.String(), want) {
+	if want := fmt.Sprintf("[%s]: info: Starting %q as uid 65534  gid 65534 (pid %s)", f[7], c.list[0].Command, f[7]); !strings.Contains(book.String(), want) {
 		t.Errorf("no %q in\n%s", want, book)
 	}
 }

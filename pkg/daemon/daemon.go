@@ -241,9 +241,10 @@ func (d *service) wire(gen uint64, uuid hamsg.UUID) {
 func (d *service) clients(env []string, cfg cluster.Config) *clients {
 	l := d.loop
 	c := &clients{
-		log:  d.core,
-		env:  env,
-		done: func() { l.pending = append(l.pending, cluster.ClientsStopped{}) },
+		log:   d.core,
+		env:   env,
+		debug: d.Log.DebugLevel,
+		done:  func() { l.pending = append(l.pending, cluster.ClientsStopped{}) },
 		reboot: func() {
 			d.Log.Flush(flushLimit)
 			if d.Reboot != nil {
@@ -332,23 +333,38 @@ func (d *service) signals(ctx context.Context) {
 	ch := make(chan os.Signal, 8)
 	signal.Notify(ch, unix.SIGTERM, unix.SIGHUP, unix.SIGUSR1, unix.SIGUSR2, unix.SIGINT, unix.SIGPIPE, unix.SIGTTIN, unix.SIGTTOU)
 	defer signal.Stop(ch)
-	level := d.Files.HA.Debug
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case s := <-ch:
-			switch s {
-			case unix.SIGTERM:
-				d.loop.post(ctx, cluster.Shutdown{})
-			case unix.SIGHUP:
-				d.reread(ctx)
-			case unix.SIGUSR1, unix.SIGUSR2:
-				level = max(level+map[os.Signal]int{unix.SIGUSR1: 1, unix.SIGUSR2: -1}[s], 0)
-				d.core.Logf(halog.Debug, "debug now set to %d [pid %d]", level, os.Getpid())
-			}
+			d.signal(ctx, s)
 		}
 	}
+}
+
+// signal does what one signal asks for.
+func (d *service) signal(ctx context.Context, s os.Signal) {
+	switch s {
+	case unix.SIGTERM:
+		d.loop.post(ctx, cluster.Shutdown{})
+	case unix.SIGHUP:
+		d.reread(ctx)
+	case unix.SIGUSR1:
+		d.changeDebug(1)
+	case unix.SIGUSR2:
+		d.changeDebug(-1)
+	}
+}
+
+// changeDebug raises or lowers the debug level, of children that are started from now on too.
+func (d *service) changeDebug(by int) {
+	was := d.Log.DebugLevel()
+	d.Log.SetDebugLevel(was + by)
+	if was == 0 && by > 0 {
+		d.core.Logf(halog.Info, "heartbeat: version %s", Version)
+	}
+	d.core.Logf(halog.Debug, "debug now set to %d [pid %d]", d.Log.DebugLevel(), os.Getpid())
 }
 
 // reread is what SIGHUP asks for. Files with errors change nothing: what is wrong with them is

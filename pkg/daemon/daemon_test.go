@@ -8,10 +8,13 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/systole-ha/systole/pkg/cluster"
 	"github.com/systole-ha/systole/pkg/diag"
@@ -260,4 +263,32 @@ func TestPostGivesUp(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	l.post(ctx, cluster.Tick{}) // full, and nobody reads: returns with ctx
+}
+
+// SIGUSR1 and SIGUSR2 raise and lower the level that the log has and children are started with.
+func TestChangeDebug(t *testing.T) {
+	b := &logbook{}
+	log := halog.New(halog.Config{Node: "n", Stderr: b, DebugLevel: 1})
+	d := &service{Options: Options{Log: log}, core: log.Logger("heartbeat", 1)}
+	signals := []os.Signal{unix.SIGUSR2, unix.SIGUSR2, unix.SIGUSR1, unix.SIGUSR1}
+	for i, want := range []int{0, 0, 1, 2} {
+		d.signal(t.Context(), signals[i])
+		log.Script("x(y)[1]", fmt.Sprintf("debug: line at %d", want))
+		if got := log.DebugLevel(); got != want {
+			t.Errorf("signal %d: level %d, want %d", i, got, want)
+		}
+	}
+	var got []string
+	for line := range strings.Lines(b.String()) {
+		for _, text := range []string{"debug now set to ", "heartbeat: version ", "line at "} {
+			if i := strings.Index(line, text); i >= 0 {
+				line, _, _ = strings.Cut(line[i:], " [pid")
+				got = append(got, strings.TrimSpace(line))
+			}
+		}
+	}
+	want := []string{"debug now set to 0", "debug now set to 0", "heartbeat: version 3.0.6", "debug now set to 1", "line at 1", "debug now set to 2", "line at 2"}
+	if !slices.Equal(got, want) {
+		t.Errorf("%q, want %q", got, want)
+	}
 }

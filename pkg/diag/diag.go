@@ -46,6 +46,7 @@ type Problem struct {
 	Msg       string // what is wrong, the offending word quoted
 	Want      string // what would be accepted; may be empty
 	Wire      string // the original's own log text for it, if it has one
+	WireLine  int    // the line that the original names; 0 is Pos's, below it none is named
 }
 
 // String is "file:line:col: directive: what is wrong (want what)"; warnings say so after the position.

@@ -22,7 +22,7 @@ type Config struct {
 	Facility      Facility  // ha.cf logfacility
 	PlainFormat   bool      // ha.cf "syslogmsgfmt false"
 	Dialect       Dialect   // form of script lines
-	DebugLevel    int       // scripts' debug lines are dropped at 0, as HA_debug=0 does
+	DebugLevel    int       // at the start, see [Log.DebugLevel]
 	Stderr        io.Writer // nil: off
 	Terminal      bool      // standard input is a terminal: script lines go to Stderr only, as ha_log does
 	UID, GID      int       // owner of files that are created; 0 leaves them to root
@@ -44,6 +44,7 @@ type Log struct {
 	files []*file
 	logd  *logd // nil: see Config
 	pid   atomic.Int64
+	debug atomic.Int64
 
 	mu      sync.Mutex // guards queue, dropped, running, stderr
 	queue   []Record
@@ -80,6 +81,7 @@ func New(c Config) *Log {
 	}
 	l := &Log{cfg: c, stderr: c.Stderr, wake: make(chan struct{}, 1)}
 	l.pid.Store(int64(os.Getpid()))
+	l.SetDebugLevel(c.DebugLevel)
 	if c.Logd != nil {
 		l.logd = newLogd(c)
 	}
@@ -194,11 +196,18 @@ func (g *Logger) PID() int { return g.pid }
 func (l *Log) Script(tag, text string) {
 	text = oneLine(text)
 	p := scriptPrio(text)
-	if p == Debug && l.cfg.DebugLevel == 0 {
+	if p == Debug && l.DebugLevel() == 0 {
 		return
 	}
 	l.put(Record{Kind: Script, Prio: p, Entity: tag, Text: text})
 }
+
+// DebugLevel is the debug level of the moment, 0 or more. At 0 scripts' debug lines are dropped, as
+// HA_debug=0 does in the originals.
+func (l *Log) DebugLevel() int { return int(l.debug.Load()) }
+
+// SetDebugLevel changes the debug level; below 0 is 0.
+func (l *Log) SetDebugLevel(n int) { l.debug.Store(int64(max(n, 0))) }
 
 // Print writes what a script printed: to the debug file, where the originals' scripts have their
 // standard output. text may have several lines.

@@ -166,6 +166,20 @@ var options = []option{
 	{long: "mcast-ttl", value: needsValue, id: optMcastTTL},
 }
 
+// String is the command as it is mostly written: "-A", "--set".
+func (k CommandKind) String() string {
+	for _, o := range options {
+		switch {
+		case o.id != optCommand || o.cmd != k:
+		case o.short != 0:
+			return "-" + string(o.short)
+		default:
+			return "--" + o.long
+		}
+	}
+	return "no command"
+}
+
 func longOption(name string) *option {
 	for i := range options {
 		if options[i].long == name {

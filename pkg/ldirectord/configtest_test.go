@@ -36,7 +36,7 @@ func TestConfigtest(t *testing.T) {
 	want := []string{
 		`/etc/ha.d/ldirectord.cf:2:12: autoreload: bad value "maybe" (want yes or no)`,
 		`/etc/ha.d/ldirectord.cf:5:21: real: no forwarding method after "10.0.0.2:80" (want gate, masq or ipip after the address)`,
-		`/etc/ha.d/ldirectord.cf:6:5: frobnicate: unknown directive "frobnicate"`,
+		`/etc/ha.d/ldirectord.cf:6:5: frobnicate: unknown directive "frobnicate" (want a directive of a section)`,
 	}
 	if got := strings.Split(strings.TrimSpace(c.stderr), "\n"); c.code != 2 || c.stdout != "" || strings.Join(got, "\n") != strings.Join(want, "\n") {
 		t.Errorf("status %d, stdout %q, stderr:\n%s\nwant:\n%s", c.code, c.stdout, c.stderr, strings.Join(want, "\n"))

@@ -159,10 +159,14 @@ func original(p diag.Problem, pid int, file string) string {
 			text = p.Directive + ": " + text
 		}
 	}
-	if p.Pos.Line == 0 {
+	line := p.Pos.Line
+	if p.WireLine != 0 {
+		line = p.WireLine
+	}
+	if line <= 0 {
 		return fmt.Sprintf("%s [%d]: %s", kind, pid, text)
 	}
-	return fmt.Sprintf("%s [%d] reading file %s at line %d: %s", kind, pid, file, p.Pos.Line, text)
+	return fmt.Sprintf("%s [%d] reading file %s at line %d: %s", kind, pid, file, line, text)
 }
 
 // wouldOpen says why a file could not be opened for append.

@@ -30,3 +30,15 @@ func TestEnvironmentOfInitScript(t *testing.T) {
 		t.Errorf("0 is for ever, not %d", m.o.StopRetries)
 	}
 }
+
+// Children get the debug level of the moment, whatever it was at the start.
+func TestEnvironmentDebug(t *testing.T) {
+	log := halog.New(halog.Config{DebugLevel: 2}) // heartbeat -dd
+	m := New(Options{Log: log, Env: []string{"HA_debug=0"}})
+	for _, want := range []string{"2", "1"} {
+		if got := lookup(m.environ(nil), "HA_debug"); got != want {
+			t.Errorf("HA_debug=%s, want %s", got, want)
+		}
+		log.SetDebugLevel(log.DebugLevel() - 1)
+	}
+}

@@ -25,7 +25,7 @@ type Options struct {
 	Agents map[string]agent.Agent     // in-process agents by resource name: IPaddr, IPaddr2, IPv6addr, ipvsadm, ldirectord
 	Script agent.Agent                // runs any other resource as a child (agent/script)
 	Paths  Paths                      // zero value: the usual places
-	Env    []string                   // what children get besides our own environment: HA_* of ha.cf, as "NAME=value"
+	Env    []string                   // what children get besides our own environment: HA_* of ha.cf, as "NAME=value". HA_debug among them becomes Log's level of the moment
 	// Say sends a message to the cluster outside of a call, as hb_standby does: the standby that
 	// follows a failed start. The text is as in cluster.Said.
 	Say func(text []byte)
@@ -268,6 +268,9 @@ func (m *Manager) environ(call []string) []string {
 				set(kv)
 			}
 		}
+	}
+	if lookup(m.o.Env, "HA_debug") != "" {
+		set("HA_debug=" + strconv.Itoa(m.o.Log.DebugLevel()))
 	}
 	set("LC_ALL=C")
 	set("HA_DIR=" + p.HaDir)

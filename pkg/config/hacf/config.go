@@ -59,7 +59,12 @@ type Config struct {
 	Params []Param `json:"-"`
 
 	places map[string]diag.Pos // the last of each directive, which counts
+	lost   bool                // see MediaLost
 }
+
+// MediaLost tells whether a line was refused that is, or may have been meant as, a medium's: then what Media
+// lacks may be lacking because of that.
+func (c *Config) MediaLost() bool { return c.lost }
 
 // Place is where a directive stands last; the file alone if it is not there.
 func (c *Config) Place(directive string) diag.Pos {

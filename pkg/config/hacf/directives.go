@@ -136,6 +136,7 @@ func integer(low, high int, wire string, field func(*Config) *int) value {
 				p.fail(w.pos, d.name, fmt.Sprintf("a number from %d to %d", low, high), wired(wire, w.text), "bad number %q", w.text)
 				return
 			}
+			p.odd(d, w, n)
 			*field(p.cfg) = n
 		},
 		get: func(c *Config) string { return strconv.Itoa(*field(c)) },

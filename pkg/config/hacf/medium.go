@@ -248,9 +248,17 @@ func (m *mediumLine) checkMulticast() bool {
 		} else if n == 0 && c.what == hops {
 			m.warn(m.Pos, m.Kind, "1 or more", "", "%s 0: nothing leaves this machine", hops)
 		}
-		m.Args[i+2] = strconv.Itoa(int(n))
+		m.take(i+2, c.what, int(n))
 	}
 	return true
+}
+
+// take puts a number in its argument's place, with a warning if it is not what stands there.
+func (m *mediumLine) take(i int, what string, n int) {
+	if !plain(m.Args[i], n) {
+		m.warn(m.Pos, m.Kind, mediumSyntax[m.Kind], "", "%s %q is taken as %d, as by the original", what, m.Args[i], n)
+	}
+	m.Args[i] = strconv.Itoa(n)
 }
 
 // groups are the addresses that mcast and mcast6 take.
@@ -279,11 +287,11 @@ func (m *mediumLine) checkPort(v6 bool) bool {
 		if port <= 0 {
 			return m.bad(fmt.Sprintf("glib:  mcast [%s] bad port [%d]", m.Name, port), "bad port %q", m.arg(1))
 		}
-		m.Args[1] = strconv.Itoa(int(uint16(port)))
+		m.take(1, "port", int(uint16(port)))
 		return true
 	}
 	if port, err := strconv.ParseUint(m.arg(1), 10, 31); err == nil {
-		m.Args[1] = strconv.Itoa(int(uint16(port))) // as getaddrinfo does
+		m.take(1, "port", int(uint16(port))) // as getaddrinfo does
 		return true
 	}
 	if m.host.PortOfService == nil {

@@ -62,6 +62,7 @@ func Parse(file string, text []byte, host Host) (*Config, diag.List) {
 		p.line(n, line)
 	}
 	p.cfg.places = p.seen
+	p.cfg.lost = p.anyBad(mediaDirectives...) || p.bad[""]
 	given := maps.Clone(p.recorded)
 	p.defaults()
 	p.semantics()

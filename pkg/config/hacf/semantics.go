@@ -9,6 +9,9 @@ import (
 	"github.com/systole-ha/systole/pkg/diag"
 )
 
+// media are the directives of media.
+var mediaDirectives = []string{"bcast", "ucast", "ucast6", "mcast", "mcast6", "serial", "ping", "ping6", "ping_group"}
+
 // builtin is what the original has before it reads a line.
 func (p *parser) builtin() {
 	p.cfg.RTPrio = 1
@@ -36,7 +39,7 @@ func (p *parser) semantics() {
 	errs, _ := p.problems.Count()
 	p.judging, p.unsound = true, errs > 0
 	c := p.cfg
-	if len(c.Media) == 0 && !p.anyBad("bcast", "ucast", "ucast6", "mcast", "mcast6", "serial", "ping", "ping6", "ping_group") {
+	if len(c.Media) == 0 && !p.anyBad(mediaDirectives...) {
 		p.fail(p.placeOf(""), "", "bcast, ucast, mcast or serial", "No heartbeat media defined", "no heartbeat media")
 	}
 	if !p.warntime {
@@ -124,10 +127,10 @@ func (p *parser) times() {
 			fmt.Sprintf("Ping dead time [%d] is too small compared to keeplive [%d]", ms(c.Deadping), ms(c.Keepalive)), "%v is too small for keepalive %v", c.Deadping, c.Keepalive)
 	}
 	if c.Warntime <= c.Keepalive && !p.anyBad("warntime", "keepalive", "deadtime") {
-		p.warn(p.placeOf("warntime"), "warntime", "more than keepalive", "", "%v is not more than keepalive %v: every heartbeat will be called late", c.Warntime, c.Keepalive)
+		p.warn(p.placeOf("warntime", "deadtime", "keepalive"), "warntime", "more than keepalive", "", "%v is not more than keepalive %v: every heartbeat will be called late", c.Warntime, c.Keepalive)
 	}
 	if c.Warntime >= c.Deadtime && !p.anyBad("warntime", "deadtime") {
-		p.warn(p.placeOf("warntime"), "warntime", "less than deadtime", "", "%v is not less than deadtime %v: no heartbeat will be called late", c.Warntime, c.Deadtime)
+		p.warn(p.placeOf("warntime", "deadtime", "keepalive"), "warntime", "less than deadtime", "", "%v is not less than deadtime %v: no heartbeat will be called late", c.Warntime, c.Deadtime)
 	}
 }
 

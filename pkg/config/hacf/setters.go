@@ -27,6 +27,7 @@ func setBaud(p *parser, d *directive, w word) {
 		p.fail(w.pos, d.name, "one rate", "", "given more than once")
 		return
 	}
+	p.odd(d, w, n)
 	p.cfg.Baud = n
 }
 
@@ -39,6 +40,8 @@ func setUDPPort(p *parser, d *directive, w word) {
 	if n > 65535 {
 		p.warn(w.pos, d.name, "a port number from 1 to 65535", "", "%d is no port: %d is used, as by the original", n, n%65536)
 		n %= 65536
+	} else {
+		p.odd(d, w, n)
 	}
 	for _, kind := range []string{"bcast", "ucast", "ucast6"} {
 		if port, looked := p.ports[kind]; looked && port != n {
@@ -108,6 +111,7 @@ func setRTPrio(p *parser, d *directive, w word) {
 		p.fail(w.pos, d.name, "a priority from 1 to 99", fmt.Sprintf("Illegal realtime priority [%s]", w.text), "bad priority %q", w.text)
 		return
 	}
+	p.odd(d, w, n)
 	p.cfg.RTPrio = n
 }
 
@@ -197,6 +201,7 @@ func setRexmitDelay(p *parser, d *directive, w word) {
 		p.fail(w.pos, d.name, "milliseconds", fmt.Sprintf("Invalid max_rexmit_delay time(%s)", w.text), "bad delay %q", w.text)
 		return
 	}
+	p.odd(d, w, n)
 	p.cfg.MaxRexmitDelay = time.Duration(n) * time.Millisecond
 }
 

@@ -78,6 +78,19 @@ func atoi(s string) int {
 	return sign * n
 }
 
+// plain tells whether s is the number n and nothing else.
+func plain(s string, n int) bool {
+	v, err := strconv.Atoi(s)
+	return err == nil && v == n
+}
+
+// odd warns of a word that the original takes for the number n, though it is another one or none.
+func (p *parser) odd(d *directive, w word, n int) {
+	if !plain(w.text, n) {
+		p.warn(w.pos, d.name, "a number", "", "%q is taken as %d, as by the original", w.text, n)
+	}
+}
+
 // facilities are libc's names, and "none"; kern is facility 0, which the original takes for off.
 var facilities = map[string]bool{
 	"auth": true, "authpriv": true, "cron": true, "daemon": true, "ftp": true, "kern": true, "lpr": true, "mail": true,

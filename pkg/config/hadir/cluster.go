@@ -70,7 +70,7 @@ func (c *checker) media() {
 		reaching++
 	}
 	switch {
-	case reaching > 0 || !c.whole(c.dir.HA.File):
+	case reaching > 0 || c.dir.HA.MediaLost():
 	case toSelf == nil:
 		c.fail(all[0].Pos, "", "bcast, ucast, mcast or serial", "nothing but ping media: the nodes cannot hear each other")
 	case toSelf.Name == "lo":
@@ -161,7 +161,7 @@ func (c *checker) clients() {
 		if ha.Failback == hacf.Legacy {
 			c.warn(cl.Pos, clientDirective(cl), "auto_failback on or off", "ipfail ends at once with auto_failback legacy")
 		}
-		if !slices.ContainsFunc(ha.Media, hacf.Medium.Ping) && c.whole(ha.File) {
+		if !slices.ContainsFunc(ha.Media, hacf.Medium.Ping) && !ha.MediaLost() {
 			c.warn(cl.Pos, clientDirective(cl), "a ping or ping_group line", "ipfail has nothing to compare without ping nodes")
 		}
 		c.mayIpfail(cl)

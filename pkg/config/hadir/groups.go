@@ -156,6 +156,10 @@ func (c *checker) order() {
 			}
 			groups[r.Word] = i
 			switch r.Script {
+			case "LVSSyncDaemonSwap":
+				if len(r.Args) == 0 || r.Args[0] != "master" && r.Args[0] != "backup" {
+					c.warn(r.Pos, r.Script, "LVSSyncDaemonSwap::master", "%q names no role: its start fails", r.Word)
+				}
 			case "ipvsadm":
 				ipvsadm = i
 			case "ldirectord":

@@ -38,7 +38,10 @@ var machine = Machine{
 func dir(t *testing.T, ha, resources, ldirectord string) Dir {
 	t.Helper()
 	d := Dir{Resources: "haresources"}
-	d.HA, _ = hacf.Parse("ha.cf", []byte(ha), hacf.Host{Node: "a"})
+	var flaws diag.List
+	if d.HA, flaws = hacf.Parse("ha.cf", []byte(ha), hacf.Host{Node: "a"}); flaws.Err() != nil {
+		d.Flawed = append(d.Flawed, "ha.cf")
+	}
 	d.Groups, _ = haresources.Parse("haresources", []byte(resources), nil)
 	cf, problems := ldirectordcf.Parse("ldirectord.cf", []byte(ldirectord), ldirectordcf.Options{})
 	if err := problems.Err(); err != nil {
@@ -81,6 +84,10 @@ func TestDoesNotFit(t *testing.T) {
 		{ha: "node a b\nping 10.0.0.1\n", want: `ha.cf:2:6: nothing but ping media: the nodes cannot hear each other (want bcast, ucast, mcast or serial)`},
 		{ha: "node a b\nbcast lo\n", want: `ha.cf:2:7: bcast: nobody else hears what goes out on lo, and nothing else reaches the other node (want an interface of the network)`},
 		{ha: "node a b\nbcast lo eth0\n"},
+		// An error elsewhere in ha.cf does not hide it, a medium that was refused does.
+		{ha: "node a b\nbcast lo\ndebug 300\n", want: `ha.cf:2:7: bcast: nobody else hears what goes out on lo, and nothing else reaches the other node (want an interface of the network)`},
+		{ha: "node a b\nbcast lo\nucast eth0\n"},
+		{ha: "node a b\nbcast lo\nbcats eth0\n"},
 		{ha: "node a b\nucast eth0 172.16.60.206\n", want: `ha.cf:2:7: ucast: 172.16.60.206 is this node's own address, and nothing else reaches the other node (want the other node's address)`},
 		{ha: "node a b\nucast eth0 10.1.1.1\n", want: `ha.cf:2:7: warning: ucast: 10.1.1.1 is in no network of "eth0" (want an address in a network of eth0)`},
 		{ha: "node a b\nucast eth0 172.16.60.111\n", want: `ha.cf:2:7: warning: ucast: 172.16.60.111 is in haresources: it moves between the nodes (want the other node's own address)`},
@@ -124,6 +131,7 @@ func TestDoesNotFit(t *testing.T) {
 		{resources: "a 172.16.60.111 ldirectord LVSSyncDaemonSwap::master\n", want: `haresources:1:3: warning: IPaddr: it comes before the table: open connections that arrive between the two are reset, whatever LVSSyncDaemonSwap knows of them (want ldirectord LVSSyncDaemonSwap::master 172.16.60.111)`},
 		{resources: "a ldirectord LVSSyncDaemonSwap::master 172.16.60.111 172.16.60.112\n"},
 		{resources: "a ipvsadm 172.16.60.111 LVSSyncDaemonSwap::master\n"},
+		{resources: "a ldirectord LVSSyncDaemonSwap::maser 172.16.60.111\n", want: `haresources:1:14: warning: LVSSyncDaemonSwap: "LVSSyncDaemonSwap::maser" names no role: its start fails (want LVSSyncDaemonSwap::master)`},
 		{resources: "a 172.16.60.111 LVSSyncDaemonSwap::master\nb 172.16.60.112 ldirectord\n"},
 		// ldirectord.cf.
 		{ldirectord: "\nvirtual=172.16.60.113:80\n\treal=172.16.60.204:80 gate\n", want: `ldirectord.cf:2:1: warning: virtual: no haresources group brings 172.16.60.113 up (want an IPaddr resource for it in haresources)`},
@@ -135,13 +143,16 @@ func TestDoesNotFit(t *testing.T) {
 			`ldirectord.cf:3:2: warning: real: masq needs a kernel that forwards, and this one does not (want sysctl net.ipv4.ip_forward=1)`},
 		{resources: groups, ldirectord: section + "\treal=172.16.60.205:8080 gate\n", want: `ldirectord.cf:3:2: warning: real: gate and ipip change no ports: requests arrive at port 80 (want port 80, or masq)`},
 		{resources: groups, ldirectord: section + "\treal=172.16.60.111:80 gate\n", want: `ldirectord.cf:3:2: warning: real: 172.16.60.111 is the virtual service's address (want the real server's own address)`},
-		{resources: groups, ldirectord: section + "\tscheduler=wlcc\n", want: `ldirectord.cf:1:1: warning: scheduler: "wlcc" is no scheduler of the kernel's: the service will not be added (want one of rr, wrr, lc, wlc, fo, ovf, lblc, lblcr, dh, sh, mh, sed, nq, twos)`},
+		{resources: groups, ldirectord: section + "\tscheduler=wlcc\n", want: `ldirectord.cf:3:2: warning: scheduler: "wlcc" is no scheduler of the kernel's: the service will not be added (want one of rr, wrr, lc, wlc, fo, ovf, lblc, lblcr, dh, sh, mh, sed, nq, twos)`},
 		{resources: groups, ldirectord: "virtual=172.16.60.111:0\n\treal=172.16.60.204 gate\n\tservice=http\n", want: `ldirectord.cf:1:1: virtual: IPVS takes port 0 for persistent services only (want a port, or persistent)`},
 		{resources: groups, ldirectord: "virtual=172.16.60.111:8080\n\treal=172.16.60.204:8080 gate\n", want: `ldirectord.cf:1:1: warning: service: negotiate with service none asks nothing: every real server counts as up (want a service, or checktype=connect)`},
-		{resources: groups, ldirectord: section + "\tpersistent=600\n\tquiescent=yes\n", want: `ldirectord.cf:1:1: warning: quiescent: with persistent, clients stay with a real server that is down (want quiescent=no, or sysctl net.ipv4.vs.expire_quiescent_template=1)`},
-		{resources: groups, ldirectord: section + "\tchecktype=external\n\tcheckcommand=/nosuch/check\n", want: `ldirectord.cf:1:1: warning: checkcommand: "/nosuch/check" cannot be executed (want a program)`},
-		{resources: groups, ldirectord: section + "\tfallbackcommand=\"/nosuch/it now\"\n", want: `ldirectord.cf:1:1: warning: fallbackcommand: "/nosuch/it" cannot be executed (want a program)`},
-		{resources: groups, ldirectord: "callback=\"/nosuch/sync\"\n" + section, want: `ldirectord.cf: warning: callback: "/nosuch/sync" cannot be executed (want a program)`},
+		{resources: groups, ldirectord: section + "\tpersistent=600\n\tquiescent=yes\n", want: `ldirectord.cf:4:2: warning: quiescent: with persistent, clients stay with a real server that is down (want quiescent=no, or sysctl net.ipv4.vs.expire_quiescent_template=1)`},
+		{resources: groups, ldirectord: "quiescent=yes\n" + section + "\tpersistent=600\n", want: `ldirectord.cf:1:1: warning: quiescent: with persistent, clients stay with a real server that is down (want quiescent=no, or sysctl net.ipv4.vs.expire_quiescent_template=1)`},
+		{resources: groups, ldirectord: section + "\tservice=none\n", want: `ldirectord.cf:3:2: warning: service: negotiate with service none asks nothing: every real server counts as up (want a service, or checktype=connect)`},
+		{resources: groups, ldirectord: section + "\tchecktype=external\n\tcheckcommand=/nosuch/check\n", want: `ldirectord.cf:4:2: warning: checkcommand: "/nosuch/check" cannot be executed (want a program)`},
+		{resources: groups, ldirectord: section + "\tfallbackcommand=\"/nosuch/it now\"\n", want: `ldirectord.cf:3:2: warning: fallbackcommand: "/nosuch/it" cannot be executed (want a program)`},
+		{resources: groups, ldirectord: "fallbackcommand=/nosuch/it\n" + section + section[:8] + "7\n\treal=172.16.60.204 gate\n\tchecktype=off\n", want: `ldirectord.cf:1:1: warning: fallbackcommand: "/nosuch/it" cannot be executed (want a program)`},
+		{resources: groups, ldirectord: "\ncallback=\"/nosuch/sync\"\n" + section, want: `ldirectord.cf:2:1: warning: callback: "/nosuch/sync" cannot be executed (want a program)`},
 	} {
 		pick := func(given, good string) string {
 			if given != "" {
@@ -182,12 +193,12 @@ func TestRules(t *testing.T) {
 			return pos
 		},
 	}
-	want := `rules:80:1: warning: service 172.16.60.111:80 has scheduler rr, ldirectord.cf:1:1 says wlc (want scheduler wlc)
-rules:80:1: warning: service 172.16.60.111:80 is persistent for 600 s, ldirectord.cf:1:1 says 0 (want persistent 0)
-rules:81:1: warning: real server 172.16.60.204:80 of 172.16.60.111:80 is reached by masq, ldirectord.cf:2:2 says gate (want gate)
-rules:81:1: warning: real server 172.16.60.204:80 of 172.16.60.111:80 has weight 2, ldirectord.cf:2:2 says 1 (want weight 1)
-rules:81:1: warning: real server 172.16.60.9:80 of 172.16.60.111:80 is not in ldirectord.cf:1:1 (want a real= line for it, or no rule)
-rules:81:1: warning: service 172.16.60.111:81 is in no ldirectord.cf: nobody checks its real servers (want a virtual section for it, or no rule)`
+	want := `rules:80:1: warning: -A: service 172.16.60.111:80 has scheduler rr, ldirectord.cf:3:2 says wlc (want -s wlc)
+rules:80:1: warning: -A: service 172.16.60.111:80 is persistent for 600 s, not so in ldirectord.cf:1:1 (want no -p)
+rules:81:1: warning: -a: real server 172.16.60.204:80 of 172.16.60.111:80 is reached by masq, ldirectord.cf:2:2 says gate (want gate)
+rules:81:1: warning: -a: real server 172.16.60.204:80 of 172.16.60.111:80 has weight 2, ldirectord.cf:2:2 says 1 (want -w 1)
+rules:81:1: warning: -a: real server 172.16.60.9:80 of 172.16.60.111:80 is not in ldirectord.cf:1:1 (want a real= line for it, or no rule)
+rules:81:1: warning: -A: service 172.16.60.111:81 is in no ldirectord.cf: nobody checks its real servers (want a virtual section for it, or no rule)`
 	if got := text(Check(d, machine)); got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}

@@ -20,14 +20,20 @@ func (c *checker) rules() {
 		at := c.dir.Rules.At(e.VIP, netip.AddrPort{})
 		v := c.service(e.VIP)
 		if v == nil {
-			c.warn(at, "", "a virtual section for it, or no rule", "service %s is in no ldirectord.cf: nobody checks its real servers", name(e.VIP))
+			c.warn(at, "-A", "a virtual section for it, or no rule", "service %s is in no ldirectord.cf: nobody checks its real servers", name(e.VIP))
 			continue
 		}
 		if e.Scheduler != v.Scheduler {
-			c.warn(at, "", "scheduler "+v.Scheduler, "service %s has scheduler %s, %s says %s", name(e.VIP), e.Scheduler, v.Pos, v.Scheduler)
+			said, _ := v.Place("scheduler")
+			c.warn(at, "-A", "-s "+v.Scheduler, "service %s has scheduler %s, %s says %s", name(e.VIP), e.Scheduler, said, v.Scheduler)
 		}
 		if e.Persistent != v.Persistent {
-			c.warn(at, "", fmt.Sprintf("persistent %d", v.Persistent), "service %s is persistent for %d s, %s says %d", name(e.VIP), e.Persistent, v.Pos, v.Persistent)
+			said, given := v.Place("persistent")
+			if !given || v.Persistent == 0 {
+				c.warn(at, "-A", "no -p", "service %s is persistent for %d s, not so in %s", name(e.VIP), e.Persistent, said)
+			} else {
+				c.warn(at, "-A", fmt.Sprintf("-p %d", v.Persistent), "service %s is persistent for %d s, %s says %d", name(e.VIP), e.Persistent, said, v.Persistent)
+			}
 		}
 		for _, d := range e.Dests {
 			c.destination(e.VIP, d.Dest, v)
@@ -41,16 +47,16 @@ func (c *checker) destination(service ipvs.VIP, d ipvs.Dest, v *ldirectordcf.Vir
 	i := slices.IndexFunc(v.Reals, func(r ldirectordcf.Real) bool { return r.Addr == d.Addr })
 	if i < 0 {
 		if v.Fallback == nil || v.Fallback.Addr != d.Addr {
-			c.warn(at, "", "a real= line for it, or no rule", "real server %s of %s is not in %s", d.Addr, name(service), v.Pos)
+			c.warn(at, "-a", "a real= line for it, or no rule", "real server %s of %s is not in %s", d.Addr, name(service), v.Pos)
 		}
 		return
 	}
 	r := v.Reals[i]
 	if d.Forward != r.Forward {
-		c.warn(at, "", method(r.Forward), "real server %s of %s is reached by %s, %s says %s", d.Addr, name(service), method(d.Forward), r.Pos, method(r.Forward))
+		c.warn(at, "-a", method(r.Forward), "real server %s of %s is reached by %s, %s says %s", d.Addr, name(service), method(d.Forward), r.Pos, method(r.Forward))
 	}
 	if d.Weight != r.Weight {
-		c.warn(at, "", fmt.Sprintf("weight %d", r.Weight), "real server %s of %s has weight %d, %s says %d", d.Addr, name(service), d.Weight, r.Pos, r.Weight)
+		c.warn(at, "-a", fmt.Sprintf("-w %d", r.Weight), "real server %s of %s has weight %d, %s says %d", d.Addr, name(service), d.Weight, r.Pos, r.Weight)
 	}
 }
 

@@ -13,7 +13,8 @@ import (
 // director looks at one ldirectord.cf: what ldirectord accepts, and IPVS or the network will not.
 func (c *checker) director(cf *ldirectordcf.Config) {
 	groups := c.directorGroups(cf.File)
-	c.program(diag.Pos{File: cf.File}, "callback", cf.Global.Callback)
+	c.program(cf.Global.Place("callback"), "callback", cf.Global.Callback)
+	c.program(cf.Global.Place("fallbackcommand"), "fallbackcommand", cf.Global.FallbackCommand)
 	forwards := true
 	if c.machine.Sysctl != nil {
 		forwards = c.machine.Sysctl("net.ipv4.ip_forward") != "0"
@@ -43,10 +44,15 @@ func (c *checker) virtual(cf *ldirectordcf.Config, v *ldirectordcf.Virtual, grou
 		}
 	}
 	if !slices.Contains(ipvs.Schedulers, v.Scheduler) {
-		c.warn(v.Pos, "scheduler", "one of "+strings.Join(ipvs.Schedulers, ", "), "%q is no scheduler of the kernel's: the service will not be added", v.Scheduler)
+		at, _ := v.Place("scheduler")
+		c.warn(at, "scheduler", "one of "+strings.Join(ipvs.Schedulers, ", "), "%q is no scheduler of the kernel's: the service will not be added", v.Scheduler)
 	}
 	if v.Persistent > 0 && v.Quiescent && c.machine.Sysctl != nil && c.machine.Sysctl("net.ipv4.vs.expire_quiescent_template") == "0" {
-		c.warn(v.Pos, "quiescent", "quiescent=no, or sysctl net.ipv4.vs.expire_quiescent_template=1", "with persistent, clients stay with a real server that is down")
+		at, given := v.Place("quiescent")
+		if !given {
+			at = cf.Global.Place("quiescent")
+		}
+		c.warn(at, "quiescent", "quiescent=no, or sysctl net.ipv4.vs.expire_quiescent_template=1", "with persistent, clients stay with a real server that is down")
 	}
 	if v.VIP.FWMark != 0 {
 		return
@@ -97,12 +103,16 @@ func (c *checker) checks(v *ldirectordcf.Virtual) {
 	switch v.CheckedAs() {
 	case "none":
 		if len(v.Reals) > 0 {
-			c.warn(v.Pos, "service", "a service, or checktype=connect", "negotiate with service none asks nothing: every real server counts as up")
+			at, _ := v.Place("service")
+			c.warn(at, "service", "a service, or checktype=connect", "negotiate with service none asks nothing: every real server counts as up")
 		}
 	case "external", "external-perl":
-		c.program(v.Pos, "checkcommand", v.CheckCommand)
+		at, _ := v.Place("checkcommand")
+		c.program(at, "checkcommand", v.CheckCommand)
 	}
-	c.program(v.Pos, "fallbackcommand", v.FallbackCommand)
+	if at, given := v.Place("fallbackcommand"); given { // else it is the global one
+		c.program(at, "fallbackcommand", v.FallbackCommand)
+	}
 }
 
 // program looks at a command that begins with a path.

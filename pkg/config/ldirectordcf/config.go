@@ -56,7 +56,12 @@ type Global struct {
 	CleanStop        bool          // default yes
 	Email            Email
 	MaintenanceDir   string // default off
+
+	places map[string]diag.Pos // see Place
 }
+
+// Place is where a directive outside of sections has its last good value; the zero Pos if it is not there.
+func (g *Global) Place(directive string) diag.Pos { return g.places[directive] }
 
 // LogFacility returns the syslog facility that logfile= names, and false if it names a file.
 func (g *Global) LogFacility() (string, bool) {
@@ -156,6 +161,17 @@ type Virtual struct {
 	// Options is what ldirectord.cf has no words for. Parse leaves it empty, which is what the
 	// original does; see [Config.Extend].
 	Options systolecf.Options
+
+	places map[string]diag.Pos // see Place
+}
+
+// Place is where a directive of the section has its last good value. given is false if the section does not
+// have it; then it is the virtual line.
+func (v *Virtual) Place(directive string) (at diag.Pos, given bool) {
+	if at, given = v.places[directive]; !given {
+		at = v.Pos
+	}
+	return at, given
 }
 
 // Real is one real server of a section.

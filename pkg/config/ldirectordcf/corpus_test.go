@@ -76,7 +76,9 @@ func directivesIn(text string) map[string]bool {
 
 // dump writes a Config field by field.
 func dump(b *strings.Builder, cfg *Config) {
-	fmt.Fprintf(b, "%+v\n", cfg.Global)
+	g := cfg.Global
+	g.places = nil // every Pos below is one
+	b.WriteString(strings.Replace(fmt.Sprintf("%+v\n", g), " places:map[]", "", 1))
 	for _, v := range cfg.Virtuals {
 		fmt.Fprintf(b, "\n%s (%s), timeout %v\n", v.ID(), v.Label(), v.Timeout())
 		if v.Fallback != nil {
@@ -85,8 +87,8 @@ func dump(b *strings.Builder, cfg *Config) {
 		for _, r := range v.Reals {
 			fmt.Fprintf(b, "  %+v\n", r)
 		}
-		v.Reals, v.Fallback = nil, nil
+		v.Reals, v.Fallback, v.places = nil, nil, nil
 		// Options is not of this file.
-		b.WriteString(strings.Replace(fmt.Sprintf("%+v\n", v), fmt.Sprintf(" Options:%+v", v.Options), "", 1))
+		b.WriteString(strings.Replace(fmt.Sprintf("%+v\n", v), fmt.Sprintf(" Options:%+v places:map[]", v.Options), "", 1))
 	}
 }

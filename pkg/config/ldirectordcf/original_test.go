@@ -96,6 +96,9 @@ func asOriginal(cfg *Config, problems diag.List) []string {
 		}
 	}
 	for _, p := range problems {
+		if p.WireLine != 0 {
+			p.Pos.Line = max(p.WireLine, 0)
+		}
 		if p.Sev == diag.Error {
 			add("E %d %s", p.Pos.Line, p.Wire)
 			break

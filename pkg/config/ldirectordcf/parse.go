@@ -1,6 +1,7 @@
 package ldirectordcf
 
 import (
+	"fmt"
 	"strings"
 
 	"github.com/systole-ha/systole/pkg/diag"
@@ -13,9 +14,17 @@ import (
 // original counts; Wire is the original's MSG without its "Error [PID] reading file ..." lead.
 func Parse(file string, text []byte, opts Options) (*Config, diag.List) {
 	p := &parser{file: file, opts: opts, cfg: &Config{File: file, Global: defaults()}, ids: map[string]int{}}
-	lines := splitLines(string(text))
-	for i, raw := range lines {
+	carriage := false
+	for i, raw := range splitLines(string(text)) {
 		p.line = i + 1
+		if line, cut := strings.CutSuffix(raw, "\r"); cut {
+			raw = line
+			if !carriage {
+				carriage = true
+				p.warn(diag.Pos{File: file, Line: p.line, Col: len(raw) + 1}, "", "", "line ends without a carriage return",
+					"carriage return: the original takes it for a part of some values, and refuses others for it")
+			}
+		}
 		if p.sec != nil && p.sectionLine(raw) {
 			continue
 		}
@@ -25,6 +34,7 @@ func Parse(file string, text []byte, opts Options) (*Config, diag.List) {
 		p.endSection()
 	}
 	p.inherit()
+	p.tellDropped()
 	return p.cfg, p.problems
 }
 
@@ -42,6 +52,8 @@ type parser struct {
 	opts     Options
 	cfg      *Config
 	problems diag.List
+	errs     int // errors, those beyond maxProblems too
+	dropped  int // problems beyond maxProblems
 	line     int // the current line, from 1
 
 	sec      *section   // the section being read; nil in global state
@@ -111,16 +123,45 @@ func (p *parser) at(st statement, i int) diag.Pos {
 	return diag.Pos{File: p.file, Line: st.line, Col: column(st.raw, st.valueAt+i, st.expanded) + 1}
 }
 
+// maxProblems bounds the list for a file that is something else altogether, maxWire the original's text of each.
+const (
+	maxProblems = 1000
+	maxWire     = 500
+)
+
 // fail records an error. wire is the original's text.
 func (p *parser) fail(pos diag.Pos, directive, wire, want, format string, args ...any) {
-	p.problems.Errorf(pos, directive, want, format, args...)
-	p.problems[len(p.problems)-1].Wire = wire
+	p.note(diag.Problem{Pos: pos, Sev: diag.Error, Directive: directive, Wire: wire, Want: want, Msg: fmt.Sprintf(format, args...)})
 }
 
 // warn records a warning. wire is the original's text; empty if it would say nothing.
 func (p *parser) warn(pos diag.Pos, directive, wire, want, format string, args ...any) {
-	p.problems.Warnf(pos, directive, want, format, args...)
-	p.problems[len(p.problems)-1].Wire = wire
+	p.note(diag.Problem{Pos: pos, Sev: diag.Warning, Directive: directive, Wire: wire, Want: want, Msg: fmt.Sprintf(format, args...)})
+}
+
+func (p *parser) note(x diag.Problem) {
+	if x.Sev == diag.Error {
+		p.errs++
+	}
+	if len(p.problems) >= maxProblems {
+		p.dropped++
+		return
+	}
+	if len(x.Wire) > maxWire {
+		x.Wire = x.Wire[:maxWire] + "..."
+	}
+	p.problems = append(p.problems, x)
+}
+
+// tellDropped says how many problems are not in the list. They are an error if one of them, or of the list, is.
+func (p *parser) tellDropped() {
+	switch pos := (diag.Pos{File: p.file}); {
+	case p.dropped == 0:
+	case p.errs > 0:
+		p.problems.Errorf(pos, "", "", "%d more problems", p.dropped)
+	default:
+		p.problems.Warnf(pos, "", "", "%d more problems", p.dropped)
+	}
 }
 
 // globalLine handles a line outside of sections.
@@ -148,7 +189,11 @@ func (p *parser) globalLine(raw string) {
 		return
 	}
 	st.value = p.cutComment(st)
+	errs := p.errs
 	set(p, st)
+	if p.errs == errs {
+		p.cfg.Global.places[st.name] = p.pos(st)
+	}
 }
 
 // indentedLine handles an indented line where the original expects a global one. If a section
@@ -183,7 +228,7 @@ func (p *parser) unknownGlobal(st statement, known bool) {
 	case inSection:
 		p.fail(p.pos(st), st.name, wire, "it indented under a virtual line", "directive of a section outside of one")
 	default:
-		p.fail(p.pos(st), st.name, wire, "", "unknown directive %q", clip(st.name))
+		p.fail(p.pos(st), st.name, wire, "a global directive or a virtual line", "unknown directive %q", clip(st.name))
 	}
 }
 
@@ -207,7 +252,7 @@ func (p *parser) cutComment(st statement) string {
 func defaults() Global {
 	return Global{
 		CheckInterval: 10 * second, CheckCount: 1, FailureCount: 1, LogFile: "/var/log/ldirectord.log", CleanStop: true,
-		Email: Email{Status: EmailAll},
+		Email: Email{Status: EmailAll}, places: map[string]diag.Pos{},
 	}
 }
 

@@ -32,6 +32,11 @@ func TestPositions(t *testing.T) {
 		{"virtual=1.2.3.4:80\n\treceive=\"é(\"\n", `cf:2:11: receive: pattern "é(": unmatched (`},
 		{"virtual=1.2.3.4:80\n\tfallback=127.0.0.1:80  nat\n", `cf:2:25: fallback: bad forwarding method "nat"`},
 		{"autoreload=yes # c\n", "cf:1:16: warning: autoreload: comment after a value"},
+		{"nonsense=1\n", `cf:1:1: nonsense: unknown directive "nonsense" (want a global directive or a virtual line)`},
+		{"virtual=1.2.3.4:80\n\tnonsense=1\n", `cf:2:2: nonsense: unknown directive "nonsense" (want a directive of a section)`},
+		{"virtual=1.2.3.4:80\n\nvirtual=1.2.3.4:80\n\tscheduler=rr\n\n", `cf:3:1: virtual: tcp:1.2.3.4:80 is there since line 1 (want one section for each)`},
+		{"virtual=1.2.3.4:80\n\tscheduler=rr\n\tcheckinterval=5\n", `cf:3:2: warning: checkinterval: ignored in section tcp:1.2.3.4:80 (want fork=yes)`},
+		{"quiescent=no\r\nvirtual=1.2.3.4:80\r\n", `cf:1:13: warning: carriage return: the original takes it for a part of some values, and refuses others for it (want line ends without a carriage return)`},
 		{"virtual=1.2.3.4\n", `cf:1:9: warning: virtual: "1.2.3.4" is taken as firewall mark 1 (want address:port, or the number alone)`},
 	}
 	for _, tt := range tests {
@@ -39,6 +44,34 @@ func TestPositions(t *testing.T) {
 		if len(problems) != 1 || !strings.HasPrefix(problems[0].String(), tt.want) {
 			t.Errorf("%q:\n got  %v\n want %s", tt.text, problems, tt.want)
 		}
+	}
+}
+
+// A file that is something else altogether does not fill the log. Warnings alone never become an error.
+func TestManyProblems(t *testing.T) {
+	for line, sev := range map[string]diag.Severity{"junk " + strings.Repeat("x", 5000): diag.Error, "autoreload=yes # c": diag.Warning} {
+		_, problems := Parse("cf", []byte(strings.Repeat(line+"\n", maxProblems+7)), world())
+		if len(problems) != maxProblems+1 {
+			t.Fatalf("%.20s: %d problems", line, len(problems))
+		}
+		for _, p := range problems {
+			if n := len(p.String()) + len(p.Wire); n > 1000 || p.Sev != sev {
+				t.Fatalf("%.20s: %d bytes, severity %d", line, n, p.Sev)
+			}
+		}
+		if last := problems[maxProblems].String(); !strings.HasSuffix(last, "7 more problems") {
+			t.Errorf("%.20s: %s", line, last)
+		}
+	}
+}
+
+func TestPlace(t *testing.T) {
+	cfg := mustParse(t, "fallbackcommand=/bin/true\nvirtual=1.2.3.4:80\n\tscheduler=rr\n\t  scheduler=wlc\n")
+	v := cfg.Virtuals[0]
+	scheduler, given := v.Place("scheduler")
+	command, inherited := v.Place("fallbackcommand")
+	if scheduler.String() != "cf:4:4" || !given || command != v.Pos || inherited || cfg.Global.Place("fallbackcommand").String() != "cf:1:1" {
+		t.Error(scheduler, given, command, inherited, cfg.Global.Place("fallbackcommand"))
 	}
 }
 

@@ -2,6 +2,7 @@ package ldirectordcf
 
 import (
 	"errors"
+	"fmt"
 	"net/netip"
 	"regexp"
 	"strconv"
@@ -109,8 +110,10 @@ func (p *parser) resolve(s *section) {
 		return
 	}
 	if first, dup := p.ids[v.ID()]; dup {
-		pos := diag.Pos{File: p.file, Line: p.line}
-		p.fail(pos, s.head.name, "duplicate virtual server", "one section for each", "%s of line %d is there since line %d", v.ID(), v.Pos.Line, first)
+		p.note(diag.Problem{
+			Pos: v.Pos, Sev: diag.Error, Directive: s.head.name, Wire: "duplicate virtual server", WireLine: p.line,
+			Want: "one section for each", Msg: fmt.Sprintf("%s is there since line %d", v.ID(), first),
+		})
 		return
 	}
 	p.ids[v.ID()] = v.Pos.Line

@@ -17,7 +17,6 @@ type section struct {
 	addr     string // as on the virtual line; empty if that line is unusable
 	port     string
 	lost     bool // not a section to the original: an ended one, read on after an error
-	given    map[string]bool
 	fallback *fallbackText
 	reals    []statement
 
@@ -28,12 +27,12 @@ type section struct {
 
 // newSection starts the section of a virtual or virtual6 line.
 func (p *parser) newSection(st statement) *section {
-	s := &section{head: st, given: map[string]bool{}, family: ipvs.IPv4, serviceAt: p.pos(st)}
+	s := &section{head: st, family: ipvs.IPv4, serviceAt: p.pos(st)}
 	if st.name == "virtual6" {
 		s.family = ipvs.IPv6
 	}
 	s.v = Virtual{
-		Pos: p.pos(st), Protocol: "tcp", Scheduler: "wrr", CheckCommand: "/bin/true", Request: "/", HTTPMethod: "GET",
+		Pos: p.pos(st), places: map[string]diag.Pos{}, Protocol: "tcp", Scheduler: "wrr", CheckCommand: "/bin/true", Request: "/", HTTPMethod: "GET",
 	}
 	p.readVirtual(s)
 	return s
@@ -69,7 +68,7 @@ func (p *parser) sectionLine(raw string) bool {
 		return true
 	}
 	if set(p, p.sec, st) {
-		p.sec.given[st.name] = true
+		p.sec.v.places[st.name] = p.pos(st)
 	}
 	return true
 }
@@ -92,7 +91,7 @@ func (p *parser) unknownInSection(st statement, known bool) {
 	case st.name == "":
 		p.fail(p.pos(st), "", wire, "a directive", "unknown line %q", clip(st.raw))
 	default:
-		p.fail(p.pos(st), st.name, wire, "", "unknown directive %q", clip(st.name))
+		p.fail(p.pos(st), st.name, wire, "a directive of a section", "unknown directive %q", clip(st.name))
 	}
 }
 
@@ -110,8 +109,14 @@ func (p *parser) endSection() {
 // mistakes only.
 func (s *section) resume() *section {
 	v := s.v
-	v.Reals, v.Fallback, v.Receive = nil, nil, ""
-	return &section{v: v, head: s.head, family: s.family, lost: true, given: map[string]bool{}, serviceAt: s.serviceAt}
+	v.Reals, v.Fallback, v.Receive, v.places = nil, nil, "", map[string]diag.Pos{}
+	return &section{v: v, head: s.head, family: s.family, lost: true, serviceAt: s.serviceAt}
+}
+
+// gave tells whether the section has a good value of a directive.
+func (s *section) gave(directive string) bool {
+	_, given := s.v.places[directive]
+	return given
 }
 
 // inherit gives every section the globals that it does not set, and derives what follows from
@@ -120,19 +125,19 @@ func (p *parser) inherit() {
 	g := &p.cfg.Global
 	for _, s := range p.sections {
 		v := &s.v
-		if !s.given["checkcount"] {
+		if !s.gave("checkcount") {
 			v.CheckCount = g.CheckCount
 		}
-		if !s.given["failurecount"] {
+		if !s.gave("failurecount") {
 			v.FailureCount = g.FailureCount
 		}
-		if !s.given["quiescent"] {
+		if !s.gave("quiescent") {
 			v.Quiescent = g.Quiescent
 		}
-		if !s.given["cleanstop"] {
+		if !s.gave("cleanstop") {
 			v.CleanStop = g.CleanStop
 		}
-		if !s.given["fallbackcommand"] {
+		if !s.gave("fallbackcommand") {
 			v.FallbackCommand = g.FallbackCommand
 		}
 		p.inheritEmail(s)
@@ -147,16 +152,16 @@ func (p *parser) inherit() {
 
 func (p *parser) inheritEmail(s *section) {
 	e, g := &s.v.Email, &p.cfg.Global.Email
-	if !s.given["emailalert"] {
+	if !s.gave("emailalert") {
 		e.To = g.To
 	}
-	if !s.given["emailalertfreq"] {
+	if !s.gave("emailalertfreq") {
 		e.Freq = g.Freq
 	}
-	if !s.given["emailalertstatus"] {
+	if !s.gave("emailalertstatus") {
 		e.Status = g.Status
 	}
-	if !s.given["smtp"] {
+	if !s.gave("smtp") {
 		e.SMTP = g.SMTP
 	}
 	e.From = g.From
@@ -170,12 +175,15 @@ func (p *parser) inheritTimes(s *section) {
 	v.CheckTimeout = firstSet(check, negotiate, g.CheckTimeout, g.NegotiateTimeout, 5*second)
 	v.NegotiateTimeout = firstSet(negotiate, check, g.NegotiateTimeout, g.CheckTimeout, 30*second)
 	switch {
-	case !s.given["checkinterval"]:
+	case !s.gave("checkinterval"):
 		v.CheckInterval = g.CheckInterval
 	case !g.Fork:
 		v.CheckInterval = g.CheckInterval
 		wire := "checkinterval in virtual service " + v.ID() + " ignored when fork=no"
-		p.warn(diag.Pos{File: p.file}, "checkinterval", wire, "fork=yes", "ignored in section %s", v.ID())
+		p.note(diag.Problem{
+			Pos: v.places["checkinterval"], Directive: "checkinterval", Wire: wire, WireLine: -1,
+			Want: "fork=yes", Msg: "ignored in section " + v.ID(),
+		})
 	}
 }
 
