@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/systole-ha/systole/pkg/config/hacf"
 )
 
 // TestCompletion (4 s) types command lines into bash, with the completion as it is installed, and looks at what it offers. What
@@ -38,10 +40,20 @@ COMP_CWORD=$((${#COMP_WORDS[@]} - 1))
 		"cl_status hbparameter ": "-p -m", "cl_status hbparameter -p auto": "auto_failback", "cl_status listnodes -": "-p -n -v -m",
 		"ldirectord ldirectord.cf re": "restart reload", "ldirectord x.cf drain 10.0.0.1 --w": "--wait", "ldirectord status --": "--verbose --json",
 		"systole show --kind h": "ha.cf haresources", "systole install --layout ": "debian rhel", "heartbeat --": "--help",
-		"ResourceManager take": "takegroup", "ipvsadm --start": "--start-daemon", "cl_respawn -": "-m -i -w -p -r -l -h", "systole help ldirectord.": "ldirectord.cf",
+		"ResourceManager take": "takegroup", "ipvsadm --start": "--start-daemon", "cl_respawn -": "-m -i -w -p -r -h", "systole help ldirectord.": "ldirectord.cf",
 	} {
 		if got := strings.Join(offers(line), " "); got != want {
 			t.Errorf("%q offers %q, want %q", line, got, want)
+		}
+	}
+	// Of ha.cf's directives those are offered of which heartbeat answers with a value.
+	cfg, problems := hacf.Parse("ha.cf", []byte("node a\nbcast eth0\nbaud 9600\nudpport 694\n"), hacf.Host{Node: "a"})
+	if err := problems.Err(); err != nil {
+		t.Error(err)
+	}
+	for _, name := range offers("cl_status hbparameter -p ") {
+		if _, ok := cfg.Param(name); !ok && name != "hbversion" {
+			t.Errorf("hbparameter -p offers %q, which has no value", name)
 		}
 	}
 	output := func(command ...string) string {

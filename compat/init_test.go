@@ -216,5 +216,24 @@ func (s initScripts) ldirectord() {
 	s.service("ldirectord", "stop", 0)
 	s.service("ldirectord", "status", 3)
 	s.service("ldirectord", "nonsense", 1)
+	if s.ours { // CONFIG_FILE is a path, a file in /etc/ha.d, or missing: then nothing is done, as by Debian's script
+		own := func(file string) {
+			s.write(s.defaults+"ldirectord", "SYSTOLE_IPVS=model\nCONFIG_FILE="+file+"\n", 0o644)
+		}
+		own("/etc/ha.d/nowhere.cf")
+		for _, action := range []string{"start", "status", "reload", "restart", "stop"} {
+			if out := s.service("ldirectord", action, 0); !strings.Contains(out, "no configuration file /etc/ha.d/nowhere.cf") {
+				s.Errorf("%s without the file printed %q", action, out)
+			}
+		}
+		s.run("! ls /var/run/ldirectord.*.pid && cp /etc/ha.d/ldirectord.cf /etc/ha.d/own.cf")
+		for _, file := range []string{"own.cf", "/etc/ha.d/own.cf"} {
+			own(file)
+			s.service("ldirectord", "start", 0)
+			s.run("ls /var/run/ldirectord.own.cf.pid")
+			s.service("ldirectord", "stop", 0)
+			s.service("ldirectord", "status", 3)
+		}
+	}
 	s.run("! ls /var/run/ldirectord.*.pid")
 }

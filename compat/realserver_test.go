@@ -63,5 +63,15 @@ func TestRealserver(t *testing.T) {
 			t.Errorf("%s: after the stop\n%s\nbefore the start\n%s", name, after, before)
 		}
 		m.run("! test -e /run/systole-realserver")
+		// A stop takes off all that was started, whatever the file has become meanwhile.
+		for _, text := range []string{c.vip + "\n", c.vip + "\n10.9.8.2OO\n", ""} {
+			m.write("/etc/ha.d/realserver.cf", c.vip+" 10.9.8.200\n", 0o644)
+			m.run(c.script + " start && systole realserver status")
+			m.write("/etc/ha.d/realserver.cf", text, 0o644)
+			m.run(c.script + " stop && ! test -e /run/systole-realserver")
+			if after := m.run(all); after != before {
+				t.Errorf("%s: with the file %q a stop leaves\n%s\nbefore the start\n%s", name, text, after, before)
+			}
+		}
 	}
 }

@@ -74,9 +74,6 @@ func runApphbd(env Env, args []string) int {
 	if !ok {
 		file = "./apphbd.cf"
 	}
-	if abs, err := filepath.Abs(file); err == nil && ok {
-		file = abs
-	}
 	return startApphbd(env, paths, file, r.Count("d"))
 }
 
@@ -207,13 +204,18 @@ func startApphbd(env Env, paths daemon.Paths, file string, debug int) int {
 		out.Logf(halog.Crit, "already running: [pid %d].", pid)
 		return exitOK
 	}
+	abs, err := filepath.Abs(file) // the daemon's directory is another
+	if err != nil {
+		out.Logf(halog.Crit, "cannot start daemon: %v", err)
+		return exitFailed
+	}
 	ready, w, err := os.Pipe()
 	if err != nil {
 		out.Logf(halog.Crit, "cannot start daemon: %v", err)
 		return exitFailed
 	}
 	defer ready.Close()
-	argv := []string{env.Arg0, "-c", file}
+	argv := []string{env.Arg0, "-c", abs}
 	if filepath.Base(env.Arg0) != "apphbd" {
 		argv = append([]string{env.Arg0, "apphbd"}, argv[1:]...)
 	}

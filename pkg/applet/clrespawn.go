@@ -43,6 +43,9 @@ Options are as below:
 
 `
 
+// clRespawnLetters are its options; l is without effect, as in the original.
+const clRespawnLetters = "rm:i:w:p:lh"
+
 // respawn is one run of cl_respawn.
 type respawn struct {
 	log      *halog.Logger
@@ -72,7 +75,7 @@ func runClRespawn(env Env, args []string) int {
 	log := clientLog(quiet, paths, "cl_respawn", "daemon")
 	defer log.Close()
 	out := log.Logger("cl_respawn", os.Getpid())
-	g := grammarOf("rm:i:w:p:lh")
+	g := grammarOf(clRespawnLetters)
 	g.InOrder = true
 	r, err := g.Parse(args)
 	usage := func(code int) int {

@@ -33,7 +33,8 @@ On a real server of an LVS director in direct routing (gate) mode:
   status   says whether all is as it should be
 
 Without VIPs those of ` + realserverFile + ` are meant (or of FILE): one a line, # begins a comment; lines of
-tutorials' scripts, VIP=172.16.60.111, are understood, too. All may be said again: what is so already stays.
+tutorials' scripts, VIP=172.16.60.111, are understood, too. All may be said again: what is so already stays. A stop
+without VIPs also takes off what a start has put on lo and the file has no more, and does so when the file is bad.
 
 Exit status: 0 done, or running; 1 failed; 2 usage; 3 not running, or not as it should be (status); 4 not root, or the
 status cannot be had; 6 no VIPs.
@@ -75,8 +76,9 @@ func realServer(env Env, args []string) int {
 		file = realserverFile
 	}
 	vips, status := virtuals(env, file, r.Operands[1:])
-	if status == initUnconfigured && what == "stop" {
-		status = exitSound // what was started is known without the file
+	all := what == "stop" && len(r.Operands) == 1
+	if all {
+		status = exitSound // what was started is known without the file, and goes also when the file is bad
 	} else if status == initUnconfigured {
 		fmt.Fprintf(env.Stderr, "systole realserver: no virtual addresses: none given, and none in %s\n", file)
 	}
@@ -94,15 +96,17 @@ func realServer(env Env, args []string) int {
 	}
 	defer host.Close()
 	s := &realserver.Server{Host: host, Sys: "/proc/sys", State: realserverState, Say: func(format string, args ...any) { fmt.Fprintf(env.Stdout, format+"\n", args...) }}
-	switch what {
-	case "status":
+	switch {
+	case what == "status":
 		return realserverStatus(env, s, vips)
-	case "stop":
+	case all:
+		err = s.StopAll(vips)
+	case what == "stop":
 		err = s.Stop(vips)
-	case "start":
+	case what == "start":
 		err = s.Start(vips)
-	case "restart":
-		if err = s.Stop(nil); err == nil { // also those that the file has no more
+	case what == "restart":
+		if err = s.StopAll(nil); err == nil { // also those that the file has no more
 			err = s.Start(vips)
 		}
 	}
@@ -113,7 +117,7 @@ func realServer(env Env, args []string) int {
 	return exitSound
 }
 
-// virtuals are the addresses of the command line, or else of the file.
+// virtuals are the addresses of the command line, or else of the file; those of a bad file that can be read are given, too.
 func virtuals(env Env, file string, words []string) ([]netip.Addr, int) {
 	var vips []netip.Addr
 	for _, w := range words {
@@ -135,7 +139,7 @@ func virtuals(env Env, file string, words []string) ([]netip.Addr, int) {
 	vips, problems := realserver.Parse(file, string(text))
 	if err := problems.Err(); err != nil {
 		fmt.Fprintf(env.Stderr, "%v\n", err)
-		return nil, exitErrors
+		return vips, exitErrors
 	}
 	if len(vips) == 0 {
 		return nil, initUnconfigured

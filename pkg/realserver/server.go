@@ -131,16 +131,30 @@ func (s *Server) add(st *state, vip netip.Addr) error {
 	return s.Host.AddAddr(a)
 }
 
-// Stop takes the addresses from lo, and all that Start put there if none is given. With the last one the settings are
-// put back, save those that somebody has changed since.
+// Stop takes the addresses from lo. With the last one that Start put there the settings are put back, save those that
+// somebody has changed since.
 func (s *Server) Stop(vips []netip.Addr) error {
 	st, err := s.load()
 	if err != nil {
 		return err
 	}
-	if len(vips) == 0 {
-		vips = slices.Clone(st.Addresses)
+	return s.stop(st, vips)
+}
+
+// StopAll takes from lo all that Start put there, and these addresses, too.
+func (s *Server) StopAll(too []netip.Addr) error {
+	st, err := s.load()
+	if err != nil {
+		return err
 	}
+	vips := slices.Clone(st.Addresses)
+	for _, vip := range too {
+		vips = appendNew(vips, vip)
+	}
+	return s.stop(st, vips)
+}
+
+func (s *Server) stop(st *state, vips []netip.Addr) error {
 	have, err := s.loopback()
 	if err != nil {
 		return err

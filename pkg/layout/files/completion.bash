@@ -20,7 +20,7 @@ _systole() {
 	cl_status)
 		case $place:${COMP_WORDS[at + 1]}:$prev in
 		1:*) words='hbstatus clientstatus listnodes nodestatus nodeweight nodesite nodetype listhblinks hblinkstatus rscstatus hbparameter' ;;
-		*:hbparameter:-p) words='keepalive deadtime deadping warntime initdead udpport baud auto_failback hbversion node apiauth' ;;
+		*:hbparameter:-p) words='keepalive deadtime deadping warntime initdead udpport baud auto_failback hbversion' ;;
 		2:clientstatus:* | 2:hblinkstatus:* | 2:node*:* | 2:listhblinks:*) words=$(systole cl_status listnodes 2>/dev/null) ;;
 		3:hblinkstatus:*) words=$(systole cl_status listhblinks "$prev" 2>/dev/null) ;;
 		*:hbparameter:*) words='-p -m' ;;
@@ -55,7 +55,7 @@ _systole() {
 		2) words=$(systole ResourceManager allkeys 2>/dev/null) ;;
 		esac
 		;;
-	cl_respawn) words='-m -i -w -p -r -l -h' ;;
+	cl_respawn) words='-m -i -w -p -r -h' ;;
 	ipvsadm)
 		words='-A -E -D -C -R -S -a -e -d -L -Ln -Z --add-service --edit-service --delete-service --clear --restore --save
 			--add-server --edit-server --delete-server --list --zero --set --start-daemon --stop-daemon --stats --rate --connection --help'
