@@ -95,6 +95,16 @@ func TestNoRoom(t *testing.T) {
 	m.wasTold("")
 }
 
+// TestDpkgCannotSay has dpkg end before it has said whose the files are: to rename them without a diversion would be wrong.
+func TestDpkgCannotSay(t *testing.T) {
+	m := newMachine(t)
+	m.write("/fake/dpkg", "#!/bin/sh\nkill -9 $$\n")
+	before := m.files()
+	m.fails(m.adopt(), "dpkg -S")
+	m.same(before)
+	m.wasTold("")
+}
+
 // TestStopFails has heartbeat started again after an error that came when it was stopped.
 func TestStopFails(t *testing.T) {
 	m := newMachine(t)

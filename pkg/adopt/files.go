@@ -130,7 +130,10 @@ func plan(root string, l layout.Layout, programs []string) (r Record, err error)
 				return r, fmt.Errorf("%s is ours already: systole is installed here, there is nothing to adopt", f.Path)
 			}
 		}
-		p := Replacement{Path: f.Path, Aside: f.Path + aside, Diverted: dpkgOwns(root + f.Path)}
+		p := Replacement{Path: f.Path, Aside: f.Path + aside}
+		if p.Diverted, err = dpkgOwns(root + f.Path); err != nil {
+			return r, err
+		}
 		if _, err := os.Lstat(root + p.Aside); err == nil {
 			return r, fmt.Errorf("%s is there: left by an earlier attempt?", p.Aside)
 		}
@@ -145,8 +148,18 @@ func plan(root string, l layout.Layout, programs []string) (r Record, err error)
 	return r, nil
 }
 
-// dpkgOwns tells whether a package of Debian's has the file.
-func dpkgOwns(path string) bool { return command("dpkg", "-S", path).Run() == nil }
+// dpkgOwns tells whether a package of Debian's has the file; an error when dpkg is here and cannot say.
+func dpkgOwns(path string) (bool, error) {
+	err := command("dpkg", "-S", path).Run()
+	var exit *exec.ExitError
+	switch {
+	case err == nil:
+		return true, nil
+	case errors.Is(err, exec.ErrNotFound), errors.As(err, &exit) && (exit.ExitCode() == 1 || exit.ExitCode() == 127):
+		return false, nil
+	}
+	return false, fmt.Errorf("dpkg -S %s: %w", path, err)
+}
 
 // prepare writes down what place will do, so that undo knows whatever happens, and copies the program: what needs room on
 // the disk, and can be done while heartbeat runs.
