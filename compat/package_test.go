@@ -256,9 +256,15 @@ func TestPackageRPM(t *testing.T) {
 	m.run("mkdir -p /etc/rc.d/rc3.d /etc/rc.d/init.d && rpmbuild -bb --define '_topdir /tmp/rpmbuild' --define '_rpmdir /tmp' /tmp/old.spec >/tmp/rpmbuild.log 2>&1 || { cat /tmp/rpmbuild.log >&2; false; }")
 	m.run(rpm + "-i /tmp/noarch/heartbeat-3.0.4-1.noarch.rpm && test -L /etc/rc.d/rc3.d/S75heartbeat && /etc/rc.d/init.d/heartbeat start")
 	m.run("chkconfig heartbeat off && touch /tmp/old.runs")
-	if out := m.run(rpm + "-U " + m.have(file) + " 2>&1"); strings.Contains(out, "warning") {
+	// An ldirectord runs with a file of its own, which only the administrator's file names.
+	m.write("/etc/sysconfig/ldirectord", "CONFIG_FILE=own.cf\nSYSTOLE_IPVS=model\n", 0o644)
+	m.write("/etc/ha.d/own.cf", "virtual=10.9.8.7:80\n\tservice=none\n", 0o644)
+	m.run("touch /tmp/ldirectord.runs && ! /usr/sbin/ldirectord status && /usr/sbin/ldirectord own.cf status")
+	const kept = "warning: /etc/sysconfig/ldirectord created as /etc/sysconfig/ldirectord.rpmnew\n"
+	if out := m.run(rpm + "-U " + m.have(file) + " 2>&1"); strings.Contains(strings.ReplaceAll(out, kept, ""), "warning") {
 		t.Error(out)
 	}
+	m.run("! test -e /tmp/ldirectord.runs && /usr/sbin/ldirectord own.cf status && ls /var/run/ldirectord.own.cf.pid")
 	// It ran and did not start at boot: so it is now. (There is no ha.cf: ours says so.)
 	m.run("! " + rpm + "-q heartbeat && test -L /etc/rc.d/rc3.d/K25heartbeat && ! test -e /tmp/old.runs && ! test -e /var/lib/systole && grep -q systole /etc/rc.d/init.d/heartbeat")
 	m.run(rpm + "-e systole && ! test -e /usr/sbin/systole && ! ls /etc/rc.d/rc3.d/*heartbeat 2>/dev/null && rm -rf /etc/ha.d /etc/rc.d")
@@ -296,6 +302,16 @@ for f in usr/lib64/heartbeat/heartbeat etc/rc.d/init.d/heartbeat; do
 	printf '#!/bin/sh\ncase $1 in start) : >/tmp/old.runs;; -k|stop) rm -f /tmp/old.runs;; -s) test -e /tmp/old.runs;; esac\n' >%{buildroot}/$f
 	chmod 755 %{buildroot}/$f
 done
+cat >%{buildroot}/etc/rc.d/init.d/ldirectord <<'end'
+#!/bin/sh
+/usr/sbin/ldirectord $1
+end
+mkdir -p %{buildroot}/usr/sbin
+cat >%{buildroot}/usr/sbin/ldirectord <<'end'
+#!/bin/sh
+case $* in "own.cf status") test -e /tmp/ldirectord.runs;; "own.cf stop") rm /tmp/ldirectord.runs;; *) exit 3;; esac
+end
+chmod 755 %{buildroot}/etc/rc.d/init.d/ldirectord %{buildroot}/usr/sbin/ldirectord
 %post
 /sbin/chkconfig --add heartbeat
 %preun
@@ -306,4 +322,96 @@ fi
 %files
 /usr/lib64/heartbeat/heartbeat
 /etc/rc.d/init.d/heartbeat
+/etc/rc.d/init.d/ldirectord
+/usr/sbin/ldirectord
+`
+
+// TestPackageAgain replaces an original, goes back to it and replaces it again; then has the unpacking fail. The original is a
+// stand-in, in a package of heartbeat's name and places.
+func TestPackageAgain(t *testing.T) {
+	t.Parallel()
+	lab.NeedPrograms(t, "dpkg-deb", "update-rc.d", "ip")
+	deb := filepath.Join(packages(t), "systole_0.1.0_amd64.deb")
+	node, err := lab.Net(t).AddNode(lab.NodeSpec{Name: "again", Links: []lab.Link{{Name: "eth0"}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := machine{t, node}
+	m.shelter()
+	m.run("dpkg --purge --force-depends heartbeat ldirectord && rm -rf /etc/ha.d /var/lib/heartbeat && ip addr add 10.9.8.7/24 brd + dev eth0")
+	m.write("/etc/ha.d/ha.cf", "logfile /var/log/ha-log\nkeepalive 100ms\ndeadtime 2\ninitdead 3\nbcast eth0\nauto_failback on\nnode again other\n", 0o644)
+	m.write("/etc/ha.d/authkeys", "auth 1\n1 crc\n", 0o600)
+	m.write("/etc/ha.d/haresources", "again 10.9.8.100\n", 0o644)
+	m.write("/tmp/old/DEBIAN/control", "Package: heartbeat\nVersion: 1:3.0.4-1\nArchitecture: all\nMaintainer: nobody <nobody@example.org>\nDescription: stands for heartbeat\n", 0o644)
+	m.write("/tmp/old/DEBIAN/conffiles", "/etc/init.d/heartbeat\n", 0o644)
+	m.write("/tmp/old/usr/libexec/heartbeat/heartbeat", "#!/bin/sh\ncase $1 in -s) test -e /tmp/old.runs ;; -k) rm -f /tmp/old.runs ;; '') : >/tmp/old.runs ;; esac\n", 0o755)
+	m.write("/tmp/old/etc/init.d/heartbeat", debianInit, 0o755)
+	m.write("/tmp/other/DEBIAN/control", "Package: other\nVersion: 1\nArchitecture: all\nMaintainer: nobody <nobody@example.org>\nDescription: has a file of ours\n", 0o644)
+	m.write("/tmp/other/usr/sbin/systole", "", 0o755)
+	m.run("dpkg-deb -b /tmp/old /tmp/old.deb && dpkg-deb -b /tmp/other /tmp/other.deb")
+	const original = "dpkg --force-confnew -i /tmp/old.deb && update-rc.d heartbeat defaults && /etc/init.d/heartbeat start && test -e /tmp/old.runs"
+	install := "dpkg --force-confold -i " + m.have(deb) + " </dev/null"
+	for range 2 {
+		m.run(original)
+		m.run(install + " && ! test -e /tmp/old.runs && ! test -e /var/lib/systole/replaced && ls /etc/rc2.d/S??heartbeat && /etc/init.d/heartbeat status")
+		if got := m.run("readlink -f /proc/$(tr -d ' ' </run/heartbeat.pid)/exe"); strings.TrimSpace(got) != "/usr/sbin/systole" {
+			t.Errorf("the process is %s", got)
+		}
+		m.run("dpkg --remove systole && ! ip addr show dev eth0 | grep 10.9.8.100")
+	}
+	// A choice of the administrator's outlives a removal.
+	m.run(install + " && update-rc.d heartbeat disable && update-rc.d systole-realserver enable && dpkg --remove systole && " + install + " && ls /etc/rc2.d/K??heartbeat /etc/rc2.d/S??systole-realserver && dpkg --remove systole")
+	// Another package has one of our files: the original is as it was.
+	m.run(original + " && dpkg -i /tmp/other.deb && ! " + install)
+	m.run("test -e /tmp/old.runs && ! test -e /var/lib/systole && ! dpkg-divert --list | grep systole")
+	if got := m.run("dpkg-query -W -f '${Status}' heartbeat"); got != "install ok installed" {
+		t.Errorf("heartbeat's package is %q", got)
+	}
+}
+
+// TestPackageUnderSystemd replaces an original that systemd runs. Its package stops it, as Debian's does, before our package's
+// first script is called; it is ours that runs afterwards, and only what ran.
+func TestPackageUnderSystemd(t *testing.T) {
+	lab.NeedSystemd(t)
+	t.Parallel()
+	lab.NeedPrograms(t, "dpkg-deb", "ip")
+	node, err := lab.Net(t).AddNode(lab.NodeSpec{Name: "again", Links: []lab.Link{{Name: "eth0"}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := machine{t, node}
+	m.shelter()
+	m.run("dpkg --purge --force-depends heartbeat ldirectord && rm -rf /etc/ha.d /var/lib/heartbeat && ip addr add 10.9.8.7/24 brd + dev eth0")
+	m.write("/etc/ha.d/ha.cf", "logfile /var/log/ha-log\nkeepalive 100ms\ndeadtime 2\ninitdead 3\nbcast eth0\nauto_failback on\nnode again other\n", 0o644)
+	m.write("/etc/ha.d/authkeys", "auth 1\n1 crc\n", 0o600)
+	m.write("/etc/ha.d/haresources", "again 10.9.8.100\n", 0o644)
+	s := lab.Boot(t, node)
+	u := unit{machine{t, s}, s}
+	u.write("/tmp/old/DEBIAN/control", "Package: heartbeat\nVersion: 1:3.0.4-1\nArchitecture: all\nMaintainer: nobody <nobody@example.org>\nDescription: stands for heartbeat\n", 0o644)
+	u.write("/tmp/old/DEBIAN/prerm", "#!/bin/sh\n[ $1 != remove ] || systemctl stop heartbeat ldirectord\n", 0o755)
+	for _, name := range []string{"heartbeat", "ldirectord"} {
+		u.write("/tmp/old/lib/systemd/system/"+name+".service", "[Service]\nExecStart=/bin/sleep infinity\n[Install]\nWantedBy=multi-user.target\n", 0o644)
+		u.write("/tmp/old/etc/init.d/"+name, debianInit, 0o755)
+	}
+	u.write("/tmp/old/usr/libexec/heartbeat/heartbeat", "#!/bin/sh\n[ $1 != -s ] || systemctl -q is-active heartbeat\n", 0o755)
+	u.write("/tmp/old/usr/sbin/ldirectord", "#!/bin/sh\nsystemctl -q is-active ldirectord\n", 0o755)
+	u.run("dpkg-deb -b /tmp/old /tmp/old.deb && dpkg -i /tmp/old.deb && systemctl daemon-reload && systemctl -q enable --now heartbeat && systemctl is-active heartbeat")
+	out := u.run("dpkg --force-confold -i " + u.have(filepath.Join(packages(t), "systole_0.1.0_amd64.deb")) + " </dev/null 2>&1")
+	if got := u.run("systemctl is-active heartbeat; systemctl is-enabled heartbeat; readlink /proc/$(systemctl show -P MainPID heartbeat)/exe; ! systemctl is-active ldirectord"); got != "active\nenabled\n/usr/sbin/systole\ninactive\n" {
+		t.Errorf("%s\n%s", got, out)
+	}
+	u.run("systemctl stop heartbeat")
+}
+
+// debianInit makes the calls of an init script of heartbeat's.
+const debianInit = `#!/bin/sh
+### BEGIN INIT INFO
+# Provides: heartbeat
+# Required-Start: $remote_fs
+# Required-Stop: $remote_fs
+# Default-Start: 2 3 4 5
+# Default-Stop: 0 1 6
+### END INIT INFO
+heartbeat=/usr/libexec/heartbeat/heartbeat
+case $1 in start) $heartbeat ;; stop) $heartbeat -k ;; status) $heartbeat -s ;; esac
 `

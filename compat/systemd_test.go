@@ -175,6 +175,12 @@ func (u unit) ldirectord() {
 	u.run("systemctl stop ldirectord && ! systemctl is-failed ldirectord && ! ls /run/ldirectord*.pid")
 	u.write("/etc/ha.d/ldirectord.cf", conf+"\tnonsense=1\n", 0o644)
 	u.run("! systemctl start ldirectord && systemctl reset-failed ldirectord")
+	// A file that the administrator names is that file or none.
+	u.write("/etc/ha.d/ldirectord.cf", conf, 0o644)
+	u.write("/etc/default/ldirectord", "SYSTOLE_IPVS=userspace\nCONFIG_FILE=own.cf\n", 0o644)
+	u.run("systemctl start ldirectord && ! systemctl is-active ldirectord && ! systemctl is-failed ldirectord && ! ls /run/ldirectord*.pid && journalctl -u ldirectord | grep 'no configuration file own.cf, doing nothing'")
+	u.write("/etc/ha.d/own.cf", conf, 0o644)
+	u.run("systemctl start ldirectord && systemctl is-active ldirectord && ldirectord own.cf status && systemctl stop ldirectord && rm /etc/ha.d/own.cf /etc/default/ldirectord")
 }
 
 // realserver has the unit of a real server set up lo under its restrictions, and put everything back.
