@@ -154,10 +154,13 @@ func (d *Director) adoptVirtual(v, old *virtual) {
 		wanted[m.dest.Addr] = true
 		d.unknown++ // as a new member is
 		have := d.table.dest(v, m.dest.Addr)
-		d.setHealth(m, old.healthOf(m))
+		d.inherit(m, old)
 		switch {
 		case v.config.CheckType == ldirectordcf.On, m.health == Unknown && have != nil && have.Weight > 0:
 			d.setHealth(m, Up)
+		case m.suspended && m.probe == nil: // there is no maintenancedir any more
+			d.setHealth(m, Up)
+			m.suspended = false
 		case v.config.CheckType == ldirectordcf.Off && m.health == Unknown:
 			d.setHealth(m, Down)
 		}

@@ -22,7 +22,8 @@ func (d *Director) checked(in Checked) {
 		return
 	}
 	if p.members[0].v.config.CheckType == ldirectordcf.Off {
-		return // only maintenancedir counts
+		d.resume(p) // only maintenancedir counts
+		return
 	}
 	p.endCombined(in.Up)
 	if in.Log != "" {
@@ -47,11 +48,28 @@ func (d *Director) checked(in Checked) {
 	}
 }
 
-func (d *Director) succeeded(p *probe) {
+// resume gives a server of checktype=off back what a file in maintenancedir took from it.
+func (d *Director) resume(p *probe) {
+	d.resetFailures(p)
+	for _, m := range p.members {
+		if m.suspended {
+			m.suspended = false
+			d.setHealth(m, Up)
+			d.restore(m)
+			d.balance(m.v)
+		}
+	}
+}
+
+func (d *Director) resetFailures(p *probe) {
 	if p.failures > 0 {
 		d.say("Resetting soft failure count: %s (%s)", p.members[0].name, p.members[0].v.id)
 		p.failures = 0
 	}
+}
+
+func (d *Director) succeeded(p *probe) {
+	d.resetFailures(p)
 	p.rises++
 	for _, m := range p.members {
 		if m.health == Down && p.rises < m.v.config.Options.Rise {
@@ -110,6 +128,7 @@ func (d *Director) maintain(p *probe, reason string) {
 		if m.health == Down {
 			d.remove(m, d.config.Global.ReaddQuiescent)
 		} else {
+			m.suspended = m.v.config.CheckType == ldirectordcf.Off
 			d.takeOut(m)
 		}
 	}

@@ -68,6 +68,10 @@ type member struct {
 	probe   *probe    // nil if there is nothing to check
 	health  Health
 	drained bool // by ldirectord drain, or its agent
+
+	// suspended is whether a file in maintenancedir has taken it out, and its end alone brings it
+	// back: with checktype=off no check does.
+	suspended bool
 }
 
 func (d *Director) newVirtual(c *ldirectordcf.Virtual) *virtual {
@@ -113,15 +117,20 @@ func (v *virtual) isMember(a netip.AddrPort) bool {
 	return slices.ContainsFunc(v.members, func(m *member) bool { return m.dest.Addr == a })
 }
 
-// healthOf is what v, the same service of the configuration before, knew of m's server.
-func (v *virtual) healthOf(m *member) Health {
-	if v == nil || m.v.config.CheckType == ldirectordcf.Off {
-		return Unknown
+// inherit gives m what old, the same service of the configuration before or nil, knew of its server.
+func (d *Director) inherit(m *member, old *virtual) {
+	if old == nil {
+		return
 	}
-	for _, o := range v.members {
-		if o.dest.Addr == m.dest.Addr && o.probe == m.probe {
-			return o.health
-		}
+	i := slices.IndexFunc(old.members, func(o *member) bool { return o.dest.Addr == m.dest.Addr })
+	if i < 0 {
+		return
 	}
-	return Unknown
+	o := old.members[i]
+	switch {
+	case m.v.config.CheckType == ldirectordcf.Off:
+		m.suspended = o.suspended // what has traffic, the table knows
+	case o.probe == m.probe:
+		d.setHealth(m, o.health)
+	}
 }
