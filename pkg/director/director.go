@@ -156,7 +156,8 @@ func (d *Director) adoptVirtual(v, old *virtual) {
 		have := d.table.dest(v, m.dest.Addr)
 		d.inherit(m, old)
 		switch {
-		case v.config.CheckType == ldirectordcf.On, m.health == Unknown && have != nil && have.Weight > 0:
+		// With maintenancedir one of checktype=on has a probe, too.
+		case v.config.CheckType == ldirectordcf.On && m.probe == nil, m.health == Unknown && have != nil && have.Weight > 0:
 			d.setHealth(m, Up)
 		case m.suspended && m.probe == nil: // there is no maintenancedir any more
 			d.setHealth(m, Up)
