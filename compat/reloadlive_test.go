@@ -231,7 +231,7 @@ func (s *reloadLive) lines() {
 // broken writes files with mistakes: each is told with its place, and nothing changes.
 func (s *reloadLive) broken() {
 	good := map[string]string{}
-	for _, name := range []string{"ha.cf", "authkeys", "haresources"} {
+	for _, name := range []string{"ha.cf", "authkeys", "haresources", "systole.cf", "ldirectord.cf"} {
 		text, err := s.Master.ReadFile("/etc/ha.d/" + name)
 		if err != nil {
 			s.Fatal(err)
@@ -242,6 +242,7 @@ func (s *reloadLive) broken() {
 		"ha.cf":       {s.own[s.Master] + "deadtime 0x\n", "deadtime: "},
 		"authkeys":    {"auth 9\n3 md5 Hello!\n", "authkeys:1:"},
 		"haresources": {"ha-mister IPaddr::172.16.60.111\n", `haresources:1:1: "ha-mister" is not a node of ha.cf`},
+		"systole.cf":  {"stopfailure dance\n", "systole.cf:1:"},
 	} {
 		s.wait(s.Master, "Configuration not reread: the running one stays in force", func() { s.write0(name, bad.text) })
 		if !strings.Contains(s.Master.Log(), bad.says) {
@@ -250,6 +251,30 @@ func (s *reloadLive) broken() {
 		if err := s.Master.WriteFile("/etc/ha.d/"+name, []byte(good[name]), lab.ConfigMode("/etc/ha.d/"+name)); err != nil {
 			s.Fatal(err)
 		}
+	}
+	// What is checked now could not be checked after a restart in place: there is none.
+	runs := strings.Count(s.Master.Log(), "heartbeat: version")
+	const refused = "Configuration not reread: the running one stays in force"
+	if err := s.Master.WriteFile("/etc/ha.d/ldirectord.cf", []byte("nonsense\n"), 0o644); err != nil {
+		s.Fatal(err)
+	}
+	s.wait(s.Master, refused, func() { s.write0("ha.cf", good["ha.cf"]+"# changed\n") })
+	if err := s.Master.Remove("/etc/ha.d/ldirectord.cf"); err != nil {
+		s.Fatal(err)
+	}
+	s.wait(s.Master, refused, func() { s.write0("ha.cf", good["ha.cf"]+"# changed again\n") })
+	for _, says := range []string{"Unknown command nonsense", "can not open file /etc/ha.d/ldirectord.cf"} {
+		if !regexp.MustCompile("restart in place: ldirectord: .*" + says).MatchString(s.Master.Log()) {
+			s.Errorf("a broken ldirectord.cf: ha-log has no %q", says)
+		}
+	}
+	for _, name := range []string{"ha.cf", "ldirectord.cf"} {
+		if err := s.Master.WriteFile("/etc/ha.d/"+name, []byte(good[name]), lab.ConfigMode("/etc/ha.d/"+name)); err != nil {
+			s.Fatal(err)
+		}
+	}
+	if n := strings.Count(s.Master.Log(), "heartbeat: version"); n != runs {
+		s.Errorf("ha-master has restarted %d times", n-runs)
 	}
 	s.owner(s.Master, s.Slave)
 	s.at(extra, s.Slave)
@@ -272,6 +297,13 @@ func (s *reloadLive) conf() {
 		"bcast eth0\n", "bcast eth0\nmcast eth0 239.0.0.42 694 1 0\n").Replace(s.own[s.Master])
 	s.wait(s.Master, "Local status now set to: 'active'", func() { s.write(s.Master, "ha.cf", text) })
 	s.owner(s.Master, s.Slave)
+	s.wait(s.Master, "Local status now set to: 'active'", func() { s.write(s.Master, "systole.cf", "logdialect debian12\nmetrics 127.0.0.1:9999\n") })
+	s.owner(s.Master, s.Slave)
+	if c, err := s.Master.Dial(s.Context(), "tcp", "127.0.0.1:9999"); err != nil {
+		s.Errorf("systole.cf's metrics is not in force: %v", err)
+	} else {
+		c.Close()
+	}
 	s.parameter("deadtime", "6")
 	s.parameter("keepalive", "250ms")
 	if !strings.Contains(s.Master.Log(), "239.0.0.42") {

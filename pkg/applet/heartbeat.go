@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -92,6 +93,8 @@ type launch struct {
 	Ordinary  bool // -l: no realtime priority
 	Restarted bool
 	Held      string
+	Again     bool   // in the place of another run, whose configuration is in Kept
+	Kept      int    // a file descriptor; 0 is none
 	Ready     bool   // readyFD is open
 	Path      string // the program, for a restart
 }
@@ -345,15 +348,19 @@ func heartbeatDaemon(env Env, text string) int {
 	_ = os.WriteFile("/proc/self/comm", []byte("heartbeat"), 0o644) // cosmetic: when called as "systole heartbeat"
 	unix.Umask(0o022)
 	paths := daemon.DefaultPaths()
-	files, problems := daemon.Load(paths)
+	files, problems, onDisk := daemon.LoadAgain(paths, l.kept())
 	if err := os.Chdir(daemon.WorkDir(paths, files.HA.CoreRoot)); err != nil {
 		fmt.Fprintf(env.Stderr, "heartbeat: %v\n", err)
 	}
 	cfg := files.LogConfig()
 	cfg.DebugLevel = max(cfg.DebugLevel, l.Debug)
 	log := halog.New(cfg)
+	core := log.Logger("heartbeat", os.Getpid())
+	if onDisk != nil {
+		daemon.LogProblems(core, onDisk)
+		core.Log(halog.Error, "Configuration error: heartbeat goes on with the configuration that was in force")
+	}
 	if problems.Err() != nil { // changed since it was checked
-		core := log.Logger("heartbeat", os.Getpid())
 		daemon.LogProblems(core, problems)
 		core.Log(halog.Error, "Configuration error, heartbeat not started.")
 		return exitConfig
@@ -371,6 +378,7 @@ func heartbeatDaemon(env Env, text string) int {
 		Log:       log,
 		Unmanaged: l.Unmanaged,
 		Realtime:  !l.Ordinary,
+		Again:     l.Again,
 		Restarted: l.Restarted,
 		Held:      held,
 		Services:  services(env, files),
@@ -397,9 +405,13 @@ func heartbeatDaemon(env Env, text string) int {
 // tells peers that this node is gone, or at once with the resources in hand.
 func restart(l launch, out daemon.Outcome) int {
 	daemon.Silence(out.Wait)
-	l.Ready, l.Restarted, l.Held = false, out.Quick, ""
+	l.Ready, l.Again, l.Restarted, l.Held = false, true, out.Quick, ""
 	if out.Quick {
 		l.Held = out.Held.String()
+	}
+	var err error
+	if l.Kept, err = keep(out.Kept); err != nil { // the files themselves will do, most likely
+		fmt.Fprintf(os.Stderr, "heartbeat: restart: %v\n", err)
 	}
 	text, err := json.Marshal(l)
 	if err != nil {
@@ -408,6 +420,41 @@ func restart(l launch, out daemon.Outcome) int {
 	err = syscall.Exec(l.Path, []string{daemonTitle}, append(os.Environ(), daemonEnv+"="+string(text)))
 	fmt.Fprintf(os.Stderr, "heartbeat: restart %s: %v\n", l.Path, err)
 	return exitFailed
+}
+
+// keep puts a configuration into a file that lives in memory alone, which a program run in this one's place
+// finds open. (It may be longer than a word of the environment, and has the keys.)
+func keep(k *daemon.Kept) (fd int, err error) {
+	text, err := json.Marshal(k)
+	if err != nil {
+		return 0, fmt.Errorf("keep the configuration: %w", err)
+	}
+	if fd, err = unix.MemfdCreate("heartbeat configuration", 0); err != nil {
+		return 0, fmt.Errorf("keep the configuration: %w", err)
+	}
+	for len(text) > 0 {
+		n, err := unix.Write(fd, text)
+		if err != nil {
+			_ = unix.Close(fd)
+			return 0, fmt.Errorf("keep the configuration: %w", err)
+		}
+		text = text[n:]
+	}
+	return fd, nil
+}
+
+// kept is the configuration of the run before, or nil.
+func (l launch) kept() *daemon.Kept {
+	if l.Kept == 0 {
+		return nil
+	}
+	f := os.NewFile(uintptr(l.Kept), "kept configuration")
+	defer f.Close()
+	var k *daemon.Kept
+	if err := json.NewDecoder(io.NewSectionReader(f, 0, math.MaxInt64)).Decode(&k); err != nil {
+		return nil
+	}
+	return k
 }
 
 // noRebootEnv, not empty, keeps a daemon under test from ever rebooting the machine it runs on. With "kill" its

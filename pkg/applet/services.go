@@ -3,6 +3,7 @@ package applet
 import (
 	"context"
 	"maps"
+	"os"
 
 	"github.com/systole-ha/systole/pkg/agent"
 	"github.com/systole-ha/systole/pkg/agent/ipaddr"
@@ -49,9 +50,12 @@ func services(env Env, files *daemon.Files) func(*halog.Log) *daemon.Services {
 			Surround:  surround,
 		})
 		s.Run = append(s.Run, ld.Serve)
-		s.Resume = func(ctx context.Context) error {
-			return ld.Resume(ctx, "/etc/ha.d/resource.d/ldirectord", files.LdirectordNames(), log)
+		s.Resume = func(ctx context.Context) {
+			ld.Resume(ctx, "/etc/ha.d/resource.d/ldirectord", files.LdirectordNames(), log, func(err error) {
+				log.Logger("heartbeat", os.Getpid()).Logf(halog.Error, "resume: %v", err)
+			})
 		}
+		s.Resumable = ld.Resumable
 
 		sync := syncdaemon.New(syncdaemon.Options{OpenTable: table.open, Iface: files.FirstInterface()})
 		s.Connections = sync
@@ -79,13 +83,13 @@ func services(env Env, files *daemon.Files) func(*halog.Log) *daemon.Services {
 		addresses := ipaddr.New(ipaddr.Options{Host: host, Announcer: announcer, Dialect: log.Dialect()})
 		s.Guard = guard(addresses, files.Systole.AddressLost, log.Logger("heartbeat", 0))
 		resume := s.Resume
-		s.Resume = func(ctx context.Context) error {
+		s.Resume = func(ctx context.Context) {
 			for _, name := range []string{"IPaddr", "IPaddr2", "IPv6addr"} {
 				for _, args := range files.Arguments(name) {
 					addresses.Hold(append(args, "")[0])
 				}
 			}
-			return resume(ctx)
+			resume(ctx)
 		}
 		s.Agents = builtin(rules, ld, sync, addresses)
 		return s

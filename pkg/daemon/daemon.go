@@ -35,6 +35,9 @@ type Options struct {
 	Unmanaged bool // -M: resources are somebody else's business
 	// Realtime has the process run as ha.cf's realtime says; without it (-l) at ordinary priority.
 	Realtime bool
+	// Again says that the run takes another's place in this process: a medium that cannot be opened is
+	// opened later, and does not end it.
+	Again bool
 	// Restarted and Held continue a run that ended with Outcome.Quick.
 	Restarted bool
 	Held      cluster.Hold
@@ -53,8 +56,10 @@ type Services struct {
 	Script agent.Agent            // any other resource
 	Run    []func(context.Context)
 	// Resume brings back what ran in this very process before it was restarted in place with its
-	// resources in hand; nil: nothing has to be.
-	Resume func(context.Context) error
+	// resources in hand, and goes on trying until its context ends; nil: nothing has to be.
+	Resume func(context.Context)
+	// Resumable says why Resume would fail for what runs now; nil: nothing has to be asked.
+	Resumable func(context.Context) error
 	// Guard watches over what was started until its context ends; handOver asks the peer to take
 	// everything. Nil: nothing is watched.
 	Guard func(ctx context.Context, handOver func(why string))
@@ -66,11 +71,12 @@ type Services struct {
 type Outcome struct {
 	Code int
 	// Restart asks for a new start after Wait; with Quick set the resources are still held, and
-	// the new run is to be given Held.
+	// the new run is to be given Held. Kept is the configuration for [LoadAgain].
 	Restart bool
 	Wait    time.Duration
 	Quick   bool
 	Held    cluster.Hold
+	Kept    *Kept
 }
 
 // Run is the heartbeat service from its start to its end. It returns an error when it could not
@@ -88,7 +94,7 @@ func Run(ctx context.Context, o Options) (Outcome, error) {
 	defer pidfile.Close()
 	core.Logf(halog.Info, "heartbeat: version %s", Version)
 	setCores(o.Files.HA.CoreDumps, core)
-	d := &service{Options: o, core: core, number: runNumber(), ctx: ctx, cancel: cancel}
+	d := &service{Options: o, sound: o.Files.kept, asked: make(chan struct{}, 1), core: core, number: runNumber(), ctx: ctx, cancel: cancel}
 	if err := d.prepare(); err != nil {
 		core.Logf(halog.Error, "%v", err)
 		return Outcome{Code: 1}, err
@@ -111,7 +117,7 @@ func Run(ctx context.Context, o Options) (Outcome, error) {
 	} else {
 		Tell("STOPPING=1")
 	}
-	return Outcome{Code: exit.Code, Restart: exit.Restart, Wait: exit.Wait, Quick: exit.Quick, Held: exit.Held}, nil
+	return Outcome{Code: exit.Code, Restart: exit.Restart, Wait: exit.Wait, Quick: exit.Quick, Held: exit.Held, Kept: d.sound}, nil
 }
 
 // flushLimit is how long the log's last lines before a reboot may take.
@@ -120,6 +126,8 @@ const flushLimit = 500 * time.Millisecond
 // service is one run.
 type service struct {
 	Options
+	sound  *Kept         // the files as last found sound; of the goroutine that rereads, then of Run
+	asked  chan struct{} // has a value when the files are to be reread
 	core   *halog.Logger
 	number uint64 // of this run, at random: see cluster.Config.Run
 	ctx    context.Context
@@ -163,6 +171,7 @@ func (d *service) prepare() error {
 		Baud:         d.Files.HA.Baud,
 		Ident:        uint16(os.Getpid()),
 		WriteTimeout: d.Files.HA.Keepalive,
+		Late:         d.Again,
 	}, d.core)
 	if err != nil {
 		d.fifo.Close()
@@ -286,15 +295,12 @@ func (d *service) run() cluster.Exit {
 		d.start(func() { f(workers) })
 	}
 	d.start(func() { d.signals(workers) })
+	d.start(func() { d.rereads(workers) })
 	if d.services.Guard != nil {
 		d.start(func() { d.services.Guard(workers, func(why string) { d.handOver(workers, why) }) })
 	}
 	if d.Restarted && d.services.Resume != nil {
-		d.start(func() {
-			if err := d.services.Resume(workers); err != nil {
-				d.core.Logf(halog.Error, "resume: %v", err)
-			}
-		})
+		d.start(func() { d.services.Resume(workers) })
 	}
 	d.loop.run(d.ctx)
 	stopWorkers()
@@ -349,7 +355,10 @@ func (d *service) signal(ctx context.Context, s os.Signal) {
 	case unix.SIGTERM:
 		d.loop.post(ctx, cluster.Shutdown{})
 	case unix.SIGHUP:
-		d.reread(ctx)
+		select {
+		case d.asked <- struct{}{}:
+		default: // is to be done already
+		}
 	case unix.SIGUSR1:
 		d.changeDebug(1)
 	case unix.SIGUSR2:
@@ -365,26 +374,6 @@ func (d *service) changeDebug(by int) {
 		d.core.Logf(halog.Info, "heartbeat: version %s", Version)
 	}
 	d.core.Logf(halog.Debug, "debug now set to %d [pid %d]", d.Log.DebugLevel(), os.Getpid())
-}
-
-// reread is what SIGHUP asks for. Files with errors change nothing: what is wrong with them is
-// logged, and the running configuration stays.
-func (d *service) reread(ctx context.Context) {
-	fresh, problems := Load(d.Paths)
-	if problems.Err() != nil {
-		LogProblems(d.core, problems)
-		d.core.Log(halog.Error, "Configuration not reread: the running one stays in force")
-		return
-	}
-	confChanged := !fresh.stamps[0].Equal(d.Files.stamps[0])
-	keysChanged := !fresh.stamps[1].Equal(d.Files.stamps[1])
-	d.links.use(fresh.Ring, fresh.Systole.ReplayWindow)
-	in := cluster.Reread{ConfigChanged: confChanged, Regroup: d.lines.change(fresh.Groups, fresh.nodeNames())}
-	if keysChanged {
-		in.Ring = fresh.Ring
-		d.Files.stamps[1] = fresh.stamps[1]
-	}
-	d.loop.post(ctx, in)
 }
 
 // LogProblems writes the problems of configuration files to the log: in the original's words where

@@ -9,7 +9,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -35,52 +34,70 @@ type Files struct {
 	Groups  []haresources.Group
 	Systole systolecf.Config
 
-	stamps [2]time.Time // modification times of ha.cf and authkeys
+	kept *Kept // what they were made from
 }
 
 // Load reads ha.cf, authkeys, haresources and systole.cf, and returns all problems of all four.
 // The original stops at the first file that has one; whoever logs in its words takes care of that.
 func Load(p Paths) (*Files, diag.List) {
 	f := &Files{}
-	var problems diag.List
 	var err error
 	if f.Node, f.Uname, err = nodeName(filepath.Join(p.Etc, "nodeinfo")); err != nil {
+		var problems diag.List
 		problems.Errorf(diag.Pos{}, "", "", "%v", err)
 		return f, problems
 	}
-	haPath := p.Etc + "//ha.cf" // the double slash is the original's, and its log watchers'
-	text, stamp, more := read(haPath, "Cannot open config file [%s]", "config")
+	f.kept = &Kept{Node: f.Node, Uname: f.Uname, Texts: map[string]Text{}}
+	host := starting(Host(f.Node))
+	ask := host.ReadFile
+	host.ReadFile = func(path string) ([]byte, error) {
+		text, err := ask(path)
+		if err == nil {
+			f.kept.Texts[path] = Text{Text: text}
+		}
+		return text, err
+	}
+	return f, f.load(p, host, f.kept.take, authkeysMode)
+}
+
+// load makes f from texts that open reads; mode looks at the permissions of authkeys.
+func (f *Files) load(p Paths, host hacf.Host, open func(path string) (Text, error), mode func(path string) diag.List) (problems diag.List) {
+	path := haPath(p)
+	text, more := read(open, path, "Cannot open config file [%s]", "config")
 	problems = append(problems, more...)
-	f.stamps[0] = stamp
-	f.HA, more = hacf.Parse(haPath, text, starting(Host(f.Node)))
-	if stamp.IsZero() {
+	f.HA, more = hacf.Parse(path, text.Text, host)
+	if text.Stamp.IsZero() {
 		more = nil // an absent file has no directives to complain about
 	}
 	problems = append(problems, more...)
 
-	systole := f.loadSystole(p)
-	ring, stamp, more := loadKeys(p, Peers(f.Systole))
-	f.Ring, f.stamps[1] = ring, stamp
+	systole := f.loadSystole(p, open)
+	f.Ring, more = loadKeys(p, open, mode, Peers(f.Systole))
 	problems = append(problems, more...)
 
-	path := p.Etc + "//haresources"
-	text, _, more = read(path, "Cannot open resources file [%s]", "resources")
+	path = p.Etc + "//haresources"
+	text, more = read(open, path, "Cannot open resources file [%s]", "resources")
 	problems = append(problems, more...)
-	f.Groups, more = haresources.Parse(path, text, f.nodeNames())
+	f.Groups, more = haresources.Parse(path, text.Text, f.nodeNames())
 	problems = append(problems, more...)
 
-	return f, append(problems, systole...)
+	return append(problems, systole...)
 }
 
+// The double slashes are the original's, and its log watchers'.
+func haPath(p Paths) string      { return p.Etc + "//ha.cf" }
+func keysPath(p Paths) string    { return p.Etc + "//authkeys" }
+func systolePath(p Paths) string { return filepath.Join(p.Etc, "systole.cf") }
+
 // loadSystole reads systole.cf, which need not be there.
-func (f *Files) loadSystole(p Paths) (problems diag.List) {
-	path := filepath.Join(p.Etc, "systole.cf")
-	text, err := os.ReadFile(path)
+func (f *Files) loadSystole(p Paths, open func(string) (Text, error)) (problems diag.List) {
+	path := systolePath(p)
+	text, err := open(path)
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		problems.Errorf(diag.Pos{File: path}, "", "", "%v", err)
 	}
 	var more diag.List
-	f.Systole, more = systolecf.Parse(path, text)
+	f.Systole, more = systolecf.Parse(path, text.Text)
 	return append(problems, more...)
 }
 
@@ -88,23 +105,19 @@ func (f *Files) loadSystole(p Paths) (problems diag.List) {
 func Peers(c systolecf.Config) authkeys.Peers { return authkeys.Peers(c.Peers == "systole") }
 
 // read reads a file that has to be there. wire is the original's text for one that is not.
-func read(path, wire, what string) ([]byte, time.Time, diag.List) {
-	var problems diag.List
-	text, err := os.ReadFile(path)
+func read(open func(string) (Text, error), path, wire, what string) (Text, diag.List) {
+	text, err := open(path)
 	if err == nil {
-		st, serr := os.Stat(path)
-		if serr == nil {
-			return text, st.ModTime(), nil
-		}
-		err = serr
+		return text, nil
 	}
+	var problems diag.List
 	problems.Errorf(diag.Pos{File: path}, "", "a readable file", "%v", cause(err))
 	problems[0].Wire = fmt.Sprintf("ERROR: "+wire+"\n"+
 		"info: An annotated sample %[1]s file is provided in the documentation.\ninfo: Please copy it to %[1]s, read it, customize it, and try again.", path)
 	if what == "keys" {
 		problems[0].Wire = fmt.Sprintf(wire, path)
 	}
-	return nil, time.Time{}, problems
+	return Text{}, problems
 }
 
 // cause is an error without the operation and path that the problem's place says already.
@@ -116,19 +129,25 @@ func cause(err error) error {
 	return err
 }
 
-func loadKeys(p Paths, peers authkeys.Peers) (*hbauth.Ring, time.Time, diag.List) {
-	path := p.Etc + "//authkeys"
-	text, stamp, problems := read(path, "Cannot open keyfile [%s].  Stop.", "keys")
+func loadKeys(p Paths, open func(string) (Text, error), mode func(string) diag.List, peers authkeys.Peers) (*hbauth.Ring, diag.List) {
+	path := keysPath(p)
+	text, problems := read(open, path, "Cannot open keyfile [%s].  Stop.", "keys")
 	if len(problems) > 0 {
-		return nil, stamp, problems
+		return nil, problems
 	}
-	if st, err := os.Stat(path); err == nil {
-		if problems = authkeys.CheckMode(path, uint32(st.Mode().Perm())); len(problems) > 0 {
-			return nil, stamp, problems
-		}
+	if problems = mode(path); len(problems) > 0 {
+		return nil, problems
 	}
-	ring, problems := authkeys.Parse(path, text, peers)
-	return ring, stamp, problems
+	return authkeys.Parse(path, text.Text, peers)
+}
+
+// authkeysMode looks whether others can read the file.
+func authkeysMode(path string) diag.List {
+	st, err := os.Stat(path)
+	if err != nil {
+		return nil
+	}
+	return authkeys.CheckMode(path, uint32(st.Mode().Perm()))
 }
 
 // nodeNames are the names that haresources may use: cluster nodes and, as in the original, ping nodes.

@@ -50,6 +50,10 @@ type Options struct {
 	// WriteTimeout is how long a write may block before it is given up together with all
 	// packets that wait; the original takes the keepalive. 0 is 2 s.
 	WriteTimeout time.Duration
+	// Late has a medium that cannot be opened yet opened by Run, as one whose interface comes back: for a
+	// daemon that continues another's run, and must not end because an interface is away. Open does not
+	// wait then, and never fails.
+	Late bool
 	// Report, if not nil, is told what an operator should know. It is called by Open and by Run.
 	Report func(Event)
 }
@@ -144,35 +148,74 @@ func Open(ctx context.Context, s Spec, o Options) (Medium, error) {
 		o.WriteTimeout = 2 * time.Second
 	}
 	l := &link{spec: s, opts: o, queue: make(chan []byte, queueLen), watched: s.Kind != "serial"}
+	if o.Late {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, lookEvery) // for names
+		defer cancel()
+	}
 	var err error
-	switch s.Kind {
-	case "bcast":
-		l.driver = newBcast(s, o)
-	case "mcast":
-		l.driver, err = newMcast(s)
-	case "mcast6":
-		l.driver, err = newMcast6(s, l.log)
-	case "ucast":
-		l.driver, err = newUcast(ctx, s, o, l.log)
-	case "ucast6":
-		l.driver, err = newUcast6(s, o, l.log)
-	case "serial":
-		l.driver, err = newSerial(s, o, l.log)
-	case "ping":
-		l.driver, err = newPing(ctx, s, o, l.log)
-	case "ping6":
-		l.driver, err = newPing6(s, o, l.log)
-	case "ping_group":
-		l.driver, err = newPingGroup(ctx, s, o, l.log)
+	if l.driver, err = newDriver(ctx, s, o, l.log); err == nil {
+		l.conn, err = l.driver.open(ctx, !o.Late, l.log)
+	} else {
+		l.driver = &lateDriver{spec: s, opts: o}
+	}
+	switch {
+	case err == nil:
+		l.up.Store(true)
+	case o.Late:
+		l.gone = err
+		l.log(halog.Warn, err, "%s: %s; opening it when that is possible.", s, err)
 	default:
-		err = errors.New("no such kind of medium")
-	}
-	if err == nil {
-		l.conn, err = l.driver.open(ctx, true, l.log)
-	}
-	if err != nil {
 		return nil, fmt.Errorf("open %s: %w", s, err)
 	}
-	l.up.Store(true)
 	return l, nil
+}
+
+// newDriver makes the driver of a kind. ctx bounds the resolving of names.
+func newDriver(ctx context.Context, s Spec, o Options, log logFunc) (driver, error) {
+	switch s.Kind {
+	case "bcast":
+		return newBcast(s, o), nil
+	case "mcast":
+		return newMcast(s)
+	case "mcast6":
+		return newMcast6(s, log)
+	case "ucast":
+		return newUcast(ctx, s, o, log)
+	case "ucast6":
+		return newUcast6(s, o, log)
+	case "serial":
+		return newSerial(s, o, log)
+	case "ping":
+		return newPing(ctx, s, o, log)
+	case "ping6":
+		return newPing6(s, o, log)
+	case "ping_group":
+		return newPingGroup(ctx, s, o, log)
+	}
+	return nil, errors.New("no such kind of medium")
+}
+
+// lateDriver makes its driver when the medium is opened: a name may not resolve before.
+type lateDriver struct {
+	driver // nil until it is made
+	spec   Spec
+	opts   Options
+}
+
+func (l *lateDriver) open(ctx context.Context, patient bool, log logFunc) (conn, error) {
+	if l.driver == nil {
+		d, err := newDriver(ctx, l.spec, l.opts, log)
+		if err != nil {
+			return nil, err
+		}
+		l.driver = d
+	}
+	return l.driver.open(ctx, patient, log)
+}
+
+func (l *lateDriver) writeFailed(log logFunc, packet []byte, err error) {
+	if l.driver != nil {
+		l.driver.writeFailed(log, packet, err)
+	}
 }

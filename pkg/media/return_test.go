@@ -149,6 +149,28 @@ func TestReturn(t *testing.T) {
 	all("under the old name", true)
 }
 
+// A medium that a run takes over from another is opened when its interface is there.
+func TestLate(t *testing.T) {
+	t.Parallel()
+	n := lab.Net(t)
+	a, b := node(t, n, "a", aAddrs...), node(t, n, "b", bAddrs...)
+	must(t, a.RemoveCard("eth0"))
+	specs := []media.Spec{{Kind: "bcast", Name: "eth0"}, mcastSpec("eth0", "225.0.0.1", mcWords...), {Kind: "ping", Name: "no-such-host.invalid"}}
+	var late []*medium
+	for _, s := range specs {
+		m := start(t, a, s, media.Options{Late: true})
+		if m.Stats().Up {
+			t.Errorf("%s is up without an interface", s)
+		}
+		m.Send([]byte("in vain"))
+		late = append(late, m)
+	}
+	must(t, a.InsertCard(link("eth0", lab.DefaultSegment, aAddrs...)))
+	for i, s := range specs[:2] {
+		kindPair{a: late[i], b: start(t, b, s, media.Options{})}.bothWays(t, "late")
+	}
+}
+
 func upAgain(t *testing.T, nd *lab.Node, link string) {
 	t.Helper()
 	ip(t, nd, "link set "+link+" up")

@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -36,10 +38,13 @@ type Agent struct {
 	serving context.Context
 	running map[string]instance // by pid file
 	group   sync.WaitGroup
+
+	back sync.Mutex // held while something that ran before is brought back, or given up
 }
 
 // instance is a server and the end of its goroutine.
 type instance struct {
+	ldirectord.Instance
 	server *ldirectord.Server
 	gone   chan struct{}
 }
@@ -83,10 +88,8 @@ func (a *Agent) Run(ctx context.Context, c agent.Call) (agent.Result, error) {
 	if len(c.Args) > 1 { // the program takes its second word for the action
 		words = append([]string{c.Args[0], action}, c.Args[1:]...)
 	}
-	if c.Op == agent.Stop && a.Left(ctx, c) {
-		if err := a.clean(ctx, c); err != nil {
-			c.Log.Print(err.Error() + "\n")
-		}
+	if c.Op == agent.Stop {
+		a.giveUp(ctx, c)
 	}
 	var stdout, stderr bytes.Buffer
 	command := ldirectord.Command{
@@ -144,6 +147,27 @@ func (a *Agent) Left(_ context.Context, c agent.Call) bool {
 	return pid == 0 && stale
 }
 
+// giveUp cleans up after an instance that does not run, but did. One that waits to be brought back does
+// not come back then, whatever its file has become.
+func (a *Agent) giveUp(ctx context.Context, c agent.Call) {
+	a.back.Lock()
+	defer a.back.Unlock()
+	if !a.Left(ctx, c) {
+		return
+	}
+	in, _ := a.find(c) // its pid file has its name without a configuration
+	waits := a.waits(in)
+	err := a.clean(ctx, c)
+	if err != nil && waits {
+		if gone := os.Remove(in.PIDFile); !errors.Is(gone, os.ErrNotExist) {
+			err = errors.Join(err, gone)
+		}
+	}
+	if err != nil {
+		c.Log.Print(err.Error() + "\n")
+	}
+}
+
 // clean takes the services of an instance that was killed out of the table, and its pid file away: a
 // stop has nobody to ask for it. Of a broken file it takes what can be made out, and keeps the pid file
 // so that the next stop tries again.
@@ -184,27 +208,92 @@ func (a *Agent) find(c agent.Call) (ldirectord.Instance, error) {
 	return a.o.Paths.Find(name)
 }
 
-// Resume starts the instances of those configuration names that ran in this very process before
-// it restarted in place: their pid files name it. The others it leaves alone.
-func (a *Agent) Resume(ctx context.Context, path string, names []string, log agent.Log) error {
+// Resumable says what would keep [Agent.Resume] from bringing back what runs now: configurations that are
+// broken or gone. Names in them are resolved, which may take time.
+func (a *Agent) Resumable(ctx context.Context) error {
+	a.mu.Lock()
+	all := slices.Collect(maps.Values(a.running))
+	a.mu.Unlock()
 	var errs []error
-	for _, name := range names {
-		in, err := a.o.Paths.Find(name)
-		if err != nil {
-			continue
-		}
-		text, err := os.ReadFile(in.PIDFile)
-		if err != nil || strings.TrimSpace(string(text)) != fmt.Sprint(os.Getpid()) {
-			continue
-		}
-		var args []string
-		if name != "" {
-			args = []string{name}
-		}
-		_, err = a.Run(ctx, agent.Call{Op: agent.Start, Name: "ldirectord", Args: args, Path: path, Log: log})
-		errs = append(errs, err)
+	for _, in := range all {
+		errs = append(errs, a.sound(ctx, in.Instance))
 	}
 	return errors.Join(errs...)
+}
+
+// sound says in one line why an instance could not be started from its file.
+func (a *Agent) sound(ctx context.Context, in ldirectord.Instance) error {
+	o := a.o.Load
+	o.Test = true
+	if err := ldirectord.Load(ctx, in, o).Err; err != nil {
+		return fmt.Errorf("ldirectord: %s", strings.ReplaceAll(err.Error(), "\n", "; "))
+	}
+	return nil
+}
+
+// waits tells whether an instance ran in this very process before it restarted in place, and has not
+// been brought back yet: its pid file names the process.
+func (a *Agent) waits(in ldirectord.Instance) bool {
+	text, err := os.ReadFile(in.PIDFile)
+	return err == nil && strings.TrimSpace(string(text)) == fmt.Sprint(os.Getpid()) && a.local(in) == nil
+}
+
+// Resume starts the instances of those configuration names that ran in this very process before
+// it restarted in place. The others it leaves alone. It returns when all of them run, have been stopped,
+// or ctx ends: one that cannot be started, because its file is broken or gone, is tried again each second,
+// and report is told why, once for each reason.
+func (a *Agent) Resume(ctx context.Context, path string, names []string, log agent.Log, report func(error)) {
+	var all sync.WaitGroup
+	for _, name := range names {
+		all.Go(func() { a.resume(ctx, path, name, log, report) })
+	}
+	all.Wait()
+}
+
+// resumeAgain is how long after a failure an instance is tried again.
+const resumeAgain = time.Second
+
+func (a *Agent) resume(ctx context.Context, path, name string, log agent.Log, report func(error)) {
+	tick := time.NewTicker(resumeAgain)
+	defer tick.Stop()
+	for told := ""; ; {
+		in, err := a.o.Paths.Find(name)
+		if !a.waits(in) {
+			return
+		}
+		if err == nil {
+			if err = a.sound(ctx, in); err == nil {
+				err = a.bringBack(ctx, in, path, name, log)
+			}
+		}
+		if err == nil || ctx.Err() != nil {
+			return
+		}
+		if err.Error() != told {
+			told = err.Error()
+			report(fmt.Errorf("%w; nothing is checked until it can be started", err))
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// bringBack starts an instance, unless it has been stopped meanwhile.
+func (a *Agent) bringBack(ctx context.Context, in ldirectord.Instance, path, name string, log agent.Log) error {
+	a.back.Lock()
+	defer a.back.Unlock()
+	if !a.waits(in) {
+		return nil
+	}
+	var args []string
+	if name != "" {
+		args = []string{name}
+	}
+	_, err := a.Run(ctx, agent.Call{Op: agent.Start, Name: "ldirectord", Args: args, Path: path, Log: log})
+	return err
 }
 
 func (a *Agent) local(in ldirectord.Instance) *ldirectord.Server {
@@ -272,7 +361,7 @@ func (a *Agent) run(ctx context.Context, in ldirectord.Instance, s *ldirectord.S
 		return errNotServing
 	}
 	gone := make(chan struct{})
-	a.running[in.PIDFile] = instance{s, gone}
+	a.running[in.PIDFile] = instance{in, s, gone}
 	a.group.Go(func() {
 		defer realtime.Many()()
 		err := s.Run(serving)

@@ -262,14 +262,80 @@ func TestResume(t *testing.T) {
 	h.boot()
 	h.expect("1 2 ldirectord is stopped for /etc/ha.d/ldirectord.cf\n",
 		"ldirectord stale pid file /var/run/ldirectord.ldirectord.pid for /etc/ha.d/ldirectord.cf\n", agent.Status)
-	if err := h.agent.Resume(t.Context(), "/etc/ha.d/resource.d/ldirectord", []string{"", "other.cf"}, h); err != nil {
-		t.Fatal(err)
+	resume := func() {
+		h.agent.Resume(t.Context(), "/etc/ha.d/resource.d/ldirectord", []string{"", "other.cf"}, h, func(err error) { t.Error(err) })
 	}
+	resume()
 	h.expect("0 1 ", running, agent.Status)
 	h.expect("0 0 ", "", agent.Stop)
 	// Nothing to resume after an orderly end.
-	if err := h.agent.Resume(t.Context(), "/etc/ha.d/resource.d/ldirectord", []string{""}, h); err != nil {
+	resume()
+	h.expect(stopped, "", agent.Status)
+}
+
+// TestResumeWaits has the file break, and then go, before the restart in place: it is told, once for each
+// reason, and the instance is back when the file is sound again.
+func TestResumeWaits(t *testing.T) {
+	h := newHeartbeat(t)
+	file := filepath.Join(h.root, "etc/ha.d/ldirectord.cf")
+	h.expect("0 0 ", "", agent.Start)
+	if err := h.agent.Resumable(t.Context()); err != nil {
+		t.Errorf("a sound file: %v", err)
+	}
+	h.write("etc/ha.d/ldirectord.cf", "nonsense\n")
+	if err := h.agent.Resumable(t.Context()); err == nil || !strings.Contains(err.Error(), "Unknown command nonsense") || strings.Contains(err.Error(), "\n") {
+		t.Errorf("a broken file: %v", err)
+	}
+	h.end()
+	h.boot()
+	told, done := make(chan string), make(chan struct{})
+	resume := func() {
+		h.agent.Resume(t.Context(), "/etc/ha.d/resource.d/ldirectord", []string{""}, h, func(err error) { told <- err.Error() })
+		done <- struct{}{}
+	}
+	says := func(want string) {
+		t.Helper()
+		select {
+		case text := <-told:
+			if !strings.Contains(text, want) {
+				t.Errorf("told %q, want %q", text, want)
+			}
+		case <-done:
+			t.Fatalf("it gives up and does not say %q", want)
+		case <-time.After(20 * time.Second):
+			t.Fatalf("it does not say %q", want)
+		}
+	}
+	go resume()
+	says("Unknown command nonsense")
+	if err := os.Remove(file); err != nil {
 		t.Fatal(err)
+	}
+	says("Config file ldirectord.cf not found")
+	h.write("etc/ha.d/ldirectord.cf", config)
+	select {
+	case text := <-told:
+		t.Errorf("told %q of a sound file", text)
+	case <-done:
+	case <-time.After(20 * time.Second):
+		t.Fatal("it does not come back")
+	}
+	h.expect("0 1 ", running, agent.Status)
+
+	// One that waits is stopped whatever its file says, and does not come back then.
+	h.write("etc/ha.d/ldirectord.cf", "nonsense\n")
+	h.end()
+	h.boot()
+	go resume()
+	says("Unknown command nonsense")
+	if outcome, _ := h.call(agent.Stop); outcome != "0 0 " {
+		t.Errorf("stop: %q", outcome)
+	}
+	h.write("etc/ha.d/ldirectord.cf", config)
+	select {
+	case <-done:
+	case <-time.After(20 * time.Second):
+		t.Fatal("it goes on waiting for what has been stopped")
 	}
 	h.expect(stopped, "", agent.Status)
 }
