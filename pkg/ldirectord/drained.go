@@ -71,11 +71,8 @@ func (d *drainedServers) retry() error {
 	return d.load()
 }
 
-// set replaces the list, on disk first. What could not be read has to be read first ([drainedServers.retry]).
+// set replaces the list, on disk first. [drainedServers.retry] has to have succeeded.
 func (d *drainedServers) set(servers []director.Server) error {
-	if d.err != nil {
-		return d.err
-	}
 	if slices.Equal(servers, d.servers) {
 		return nil
 	}

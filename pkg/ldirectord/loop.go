@@ -98,12 +98,13 @@ func (l *loop) serve(ctx context.Context, delay time.Duration) error {
 	l.checks.ctx, l.checks.group = ctx, &helpers
 	guarded(func() { l.run(ctx, delay) })()
 	cancel(nil)
+	orderly := l.stopped || l.s.stopping && errors.As(context.Cause(ctx), new(*failure)) // there is no next try
 	mails := time.Duration(0)
-	if l.stopped {
+	if orderly {
 		mails = mailGrace
 	}
 	l.mailer.finish(mails)
-	l.programs.wait(l.stopped)
+	l.programs.wait(orderly)
 	helpers.Wait()
 	if f := new(failure); errors.As(context.Cause(ctx), &f) {
 		return f

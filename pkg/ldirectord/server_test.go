@@ -568,3 +568,42 @@ func TestExecutedOutliveAFailure(t *testing.T) {
 		}
 	})
 }
+
+// undeletable is a table whose code fails at the end.
+type undeletable struct{ ipvs.Table }
+
+func (u undeletable) Do(ctx context.Context, op ipvs.Op) error {
+	if op.Kind == ipvs.DelService {
+		panic("surprise")
+	}
+	return u.Table.Do(ctx, op)
+}
+
+// TestFailureAtTheEnd: what execute= has started is stopped all the same.
+func TestFailureAtTheEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o := &others{}
+		b := newBench(t, "execute=a.cf\n"+oneReal)
+		b.change = func(c *Options) {
+			c.OpenTable = func() (ipvs.Table, error) { return undeletable{unclosed{b.table}}, nil }
+			c.Execute = func(ctx context.Context, name, action string) int {
+				select {
+				case <-time.After(2 * time.Second):
+					return o.run(ctx, name, action)
+				case <-ctx.Done():
+					return 1
+				}
+			}
+		}
+		b.start()
+		time.Sleep(3 * time.Second)
+		b.server.Stop(t.Context(), "TERM")
+		if err := <-b.ended; err == nil || !strings.Contains(err.Error(), "surprise") {
+			t.Errorf("Run: %v", err)
+		}
+		b.cancel()
+		if got := o.take(); !slices.Equal(got, []string{"a.cf start", "a.cf stop"}) {
+			t.Errorf("%q", got)
+		}
+	})
+}
