@@ -14,7 +14,7 @@ import (
 
 // TestReloadLive changes every file of a running pair, of two of ours and of ours with an original: keys
 // rotate without a lost heartbeat, lines of haresources come, go and move, broken files change nothing,
-// and another ha.cf is in force with the address in place. It takes 50 s.
+// and another ha.cf is in force with the address in place; a member that has moved goes with its new line. It takes 60 s.
 func TestReloadLive(t *testing.T) {
 	t.Parallel()
 	var all sync.WaitGroup
@@ -113,8 +113,43 @@ func (s *reloadLive) play() {
 		s.Errorf("a client was not served for %v", gap.Duration())
 	}
 	s.unhurt()
+	s.moved()
 	s.conf()
 	s.untouched()
+	s.emptied()
+}
+
+// moved has a member of one node's line move into the other's.
+func (s *reloadLive) moved() {
+	if !s.ours() {
+		return
+	}
+	s.put("ha-master IPaddr::172.16.60.111 IPaddr::172.16.60.113 ipvsadm ldirectord\nha-slave IPaddr::172.16.60.112\n", s.Slave, s.Master)
+	s.at(member, s.Master)
+	s.put(tutorialLine+"ha-slave IPaddr::172.16.60.112 IPaddr::172.16.60.113\n", s.Slave, s.Master)
+	s.at(member, s.Slave)
+}
+
+// emptied stops the node that it has moved to: nothing stays up there.
+func (s *reloadLive) emptied() {
+	if !s.ours() {
+		return
+	}
+	s.do("stop ha-slave", s.Slave.Stop)
+	s.at(extra, s.Master)
+	s.at(member, s.Master)
+}
+
+// put has nodes read another haresources.
+func (s *reloadLive) put(text string, nodes ...*lab.Director) {
+	s.Helper()
+	for _, d := range nodes {
+		if d.Impl == lab.Ours {
+			s.wait(d, "Rereading haresources: ", func() { s.write(d, "haresources", text) })
+		} else if err := d.WriteFile("/etc/ha.d/haresources", []byte(text), 0o644); err != nil { // read when it is needed
+			s.Fatal(err)
+		}
+	}
 }
 
 var hurt = regexp.MustCompile(`(?m)^.*(Late heartbeat|: is dead|lost packet|not authenticated|bad packet|MSG: Dumping).*$`)
@@ -156,7 +191,11 @@ func (s *reloadLive) keys() {
 	s.unhurt()
 }
 
-var extra = netip.MustParseAddr("172.16.60.112")
+// Addresses besides the tutorial's: one of a line of its own, and a member of a line.
+var (
+	extra  = netip.MustParseAddr("172.16.60.112")
+	member = netip.MustParseAddr("172.16.60.113")
+)
 
 func (s *interop) has(d *lab.Director, addr netip.Addr) bool {
 	addrs, err := d.Addrs("eth0")
@@ -186,45 +225,36 @@ const tutorialLine = "ha-master IPaddr::172.16.60.111 ipvsadm ldirectord\n"
 // lines has a line of haresources come, go, come again and move to and fro.
 func (s *reloadLive) lines() {
 	masters, slaves := tutorialLine+"ha-master IPaddr::172.16.60.112\n", tutorialLine+"ha-slave IPaddr::172.16.60.112\n"
-	put := func(text string, nodes ...*lab.Director) {
-		for _, d := range nodes {
-			if d.Impl == lab.Ours {
-				s.wait(d, "Rereading haresources: ", func() { s.write(d, "haresources", text) })
-			} else if err := d.WriteFile("/etc/ha.d/haresources", []byte(text), 0o644); err != nil { // read when it is needed
-				s.Fatal(err)
-			}
-		}
-	}
-	put(masters, s.Slave, s.Master)
+	s.put(masters, s.Slave, s.Master)
 	s.at(extra, s.Master)
-	put(tutorialLine, s.Master, s.Slave)
+	s.put(tutorialLine, s.Master, s.Slave)
 	s.at(extra, nil)
 	if s.ours() {
-		put(slaves, s.Slave)
+		s.put(slaves, s.Slave)
 		s.at(extra, s.Slave) // new to it: nobody had it
-		put(slaves, s.Master)
-		put(masters, s.Master)
+		s.put(slaves, s.Master)
+		s.put(masters, s.Master)
 		if s.has(s.Master, extra) {
 			s.Error("ha-master takes what ha-slave has not given up")
 		}
-		put(masters, s.Slave)
+		s.put(masters, s.Slave)
 		s.at(extra, s.Master)
-		put(slaves, s.Master)
+		s.put(slaves, s.Master)
 		s.at(extra, s.Slave)
-		put(slaves, s.Slave)
+		s.put(slaves, s.Slave)
 	} else {
-		put(masters, s.Slave, s.Master)
+		s.put(masters, s.Slave, s.Master)
 		s.at(extra, s.Master)
-		put(slaves, s.Slave, s.Master) // the original takes what it is told of
+		s.put(slaves, s.Slave, s.Master) // the original takes what it is told of
 		s.at(extra, s.Slave)
 	}
 	s.owner(s.Master, s.Slave)
 	// In a line, too: one more member, and then not.
 	const longer = "ha-master IPaddr::172.16.60.111 IPaddr::172.16.60.113 ipvsadm ldirectord\nha-slave IPaddr::172.16.60.112\n"
-	put(longer, s.Master, s.Slave)
-	s.at(netip.MustParseAddr("172.16.60.113"), s.Master)
-	put(slaves, s.Master, s.Slave)
-	s.at(netip.MustParseAddr("172.16.60.113"), nil)
+	s.put(longer, s.Master, s.Slave)
+	s.at(member, s.Master)
+	s.put(slaves, s.Master, s.Slave)
+	s.at(member, nil)
 	s.untouched()
 }
 

@@ -70,6 +70,9 @@ const (
 	// resource is running here, else do and log nothing. It is called some seconds after the start
 	// for groups that we do not hold, but may have held when an earlier run was killed.
 	DropGroup Verb = "dropgroup"
+	// KeepGroup has no counterpart either, and runs nothing: what has left one line of haresources
+	// stays here, as it is in another line that is ours, and is known by that one alone from now on.
+	KeepGroup Verb = "keepgroup"
 	// Harc is `harc TYPE`: run rc.d/TYPE. Stock scripts: status (which calls mach_down for a dead
 	// node), ip-request, ip-request-resp, hb_takeover.
 	Harc Verb = "harc"
@@ -163,7 +166,7 @@ type Deliver struct {
 type CommUp struct{}
 
 // StopClients asks that the managed clients be stopped, last started first. It is answered by
-// [ClientsStopped], at once if there are none.
+// [ClientsStopped], at once if there are none (any more); it may come again.
 type StopClients struct{}
 
 // AwaitSync asks for [Synced] as soon as the other node's connection table is in sync with ours; with

@@ -38,6 +38,7 @@ func (e *Engine) regroup(r *Regroup) {
 			switch {
 			case g.Other != "" && e.holds(g.Other):
 				// It stays here, or has come already: the other node was quicker.
+				j.calls = append(j.calls, Call{Verb: KeepGroup, Arg: g.Key, Env: e.env()})
 			case e.holds(g.Node):
 				j.calls = append(j.calls, Call{Verb: GiveGroup, Arg: g.Key, Env: e.env()})
 				if g.Other != "" {

@@ -39,7 +39,7 @@ func TestRegroup(t *testing.T) {
 		Groups:  []cluster.Group{{Node: "bravo", Key: "A2"}, {Node: "alpha", Key: "B2"}},
 		Leaving: []cluster.Regrouped{{Node: "alpha", Key: "A2", Other: "bravo"}, {Node: "bravo", Key: "B2", Other: "alpha"}},
 		Joining: []cluster.Regrouped{{Node: "bravo", Key: "A2", Other: "alpha"}, {Node: "alpha", Key: "B2", Other: "bravo"}},
-	}), "info: B2 is taken when bravo has given it up.\ngivegroup A2\n> t=ip-request-resp dest=bravo ipaddr=A2 weown=yes ok=OK seq=a")
+	}), "info: B2 is taken when bravo has given it up.\ngivegroup A2\nkeepgroup B2\n> t=ip-request-resp dest=bravo ipaddr=A2 weown=yes ok=OK seq=a")
 	// With bravo gone both nodes' lines are ours: a move is none.
 	s.pass(s.cfg.Deadtime * 2)
 	for s.run != nil {
@@ -52,7 +52,7 @@ func TestRegroup(t *testing.T) {
 		Groups:  []cluster.Group{{Node: "alpha", Key: "A2"}, {Node: "bravo", Key: "B2"}},
 		Leaving: []cluster.Regrouped{{Node: "bravo", Key: "A2", Other: "alpha"}, {Node: "alpha", Key: "B2", Other: "bravo"}, {Node: "bravo", Key: "B3"}},
 		Joining: []cluster.Regrouped{{Node: "alpha", Key: "A2", Other: "bravo"}, {Node: "bravo", Key: "B2", Other: "alpha"}},
-	}), "givegroup B3\ntakegroup A2\ntakegroup B2")
+	}), "keepgroup A2\nkeepgroup B2\ngivegroup B3\ntakegroup A2\ntakegroup B2")
 }
 
 // A file that is reread with ha.cf changed, too: the lines first, and then the restart with all in hand.

@@ -30,14 +30,24 @@ func (w *worker) run(ctx context.Context) {
 	for {
 		select {
 		case job := <-w.jobs:
-			d := w.manager.Do(ctx, job.Call)
+			d := w.do(ctx, job.Call)
 			d.ID = job.ID
-			if job.Call.Verb == cluster.GiveGroup || job.Call.Verb == cluster.DropGroup {
-				w.lines.given(job.Call.Arg)
-			}
 			w.done(d)
 		case <-ctx.Done():
 			return
 		}
 	}
+}
+
+// do makes one call. What leaves haresources is known until its call is over.
+func (w *worker) do(ctx context.Context, c cluster.Call) cluster.Done {
+	switch c.Verb {
+	case cluster.KeepGroup:
+		w.lines.given(c.Arg)
+		return cluster.Done{}
+	case cluster.GiveGroup, cluster.DropGroup:
+		w.lines.give(c.Arg)
+		defer w.lines.given(c.Arg)
+	}
+	return w.manager.Do(ctx, c)
 }

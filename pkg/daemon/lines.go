@@ -21,6 +21,7 @@ type lines struct {
 	force   []haresources.Group // as last reread
 	live    []haresources.Group // as last read
 	leaving []haresources.Group // what is to be given up for good
+	giving  string              // the key of that which is being given up now
 }
 
 func newLines(path string, f *Files) *lines {
@@ -39,16 +40,12 @@ func (g *lines) now() []haresources.Group {
 	list := slices.Clone(g.leaving)
 	for _, set := range [][]haresources.Group{g.live, g.force} {
 		for _, x := range set {
-			if !slices.ContainsFunc(list, func(y haresources.Group) bool { return y.Key() == x.Key() || shares(y, x) && isIn(y, g.leaving) }) {
+			if !slices.ContainsFunc(list, func(y haresources.Group) bool { return y.Key() == x.Key() || y.Key() == g.giving && shares(y, x) }) {
 				list = append(list, x)
 			}
 		}
 	}
 	return list
-}
-
-func isIn(g haresources.Group, list []haresources.Group) bool {
-	return slices.ContainsFunc(list, func(x haresources.Group) bool { return x.Key() == g.Key() })
 }
 
 // shares tells whether b has a's key, so that it would be found in its place.
@@ -58,9 +55,20 @@ func has(g haresources.Group, word string) bool {
 	return slices.ContainsFunc(g.Resources, func(r haresources.Resource) bool { return r.Word == word })
 }
 
-// given notes that a group has been given up.
+// give notes that a group is being given up: until it has been, its key means what leaves, if something
+// does, and not the line that this has moved to.
+func (g *lines) give(key string) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if slices.ContainsFunc(g.leaving, func(x haresources.Group) bool { return x.Key() == key }) {
+		g.giving = key
+	}
+}
+
+// given notes that a group has been given up, or that it stays here as part of another line.
 func (g *lines) given(key string) {
 	g.mu.Lock()
+	g.giving = ""
 	g.leaving = slices.DeleteFunc(g.leaving, func(x haresources.Group) bool { return x.Key() == key })
 	g.mu.Unlock()
 }

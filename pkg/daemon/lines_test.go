@@ -54,7 +54,7 @@ func TestLines(t *testing.T) {
 			"a member moved, one gone", "a X V Y\nb Z\n", "a X\nb Z Y\n",
 			[]cluster.Regrouped{{Node: "a", Key: "V"}, {Node: "a", Key: "Y", Other: "b"}},
 			[]cluster.Regrouped{{Node: "b", Key: "Z", Other: "a"}},
-			"a V; a Y; a X",
+			"a V; a Y; a X; b Z Y",
 		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -77,8 +77,14 @@ func TestLines(t *testing.T) {
 			if got := show(l.now()); got != c.known {
 				t.Errorf("known: %s, want %s", got, c.known)
 			}
+			// What leaves is given up as what it is, and what stays is known at once.
+			w := &worker{lines: l}
 			for _, g := range c.leaving {
-				l.given(g.Key)
+				l.give(g.Key)
+				if n := strings.Count(" "+strings.ReplaceAll(show(l.now()), ";", "")+" ", " "+g.Key+" "); n != 1 {
+					t.Errorf("%s is given up as one of %d in %s", g.Key, n, show(l.now()))
+				}
+				w.do(t.Context(), cluster.Call{Verb: cluster.KeepGroup, Arg: g.Key})
 			}
 			if got := show(l.now()); got != show(parse(c.fresh)) {
 				t.Errorf("known at last: %s", got)
