@@ -427,6 +427,33 @@ func TestReread(t *testing.T) {
 	}
 }
 
+// TestStopInRestart: a stop makes an end of a restart that keeps the resources, whether the clients have gone by then or not.
+func TestStopInRestart(t *testing.T) {
+	for _, early := range []bool{true, false} {
+		s := newSingle(t, nil)
+		s.join()
+		s.step(cluster.Reread{ConfigChanged: true})
+		if early {
+			s.step(cluster.ClientsStopped{})
+		}
+		s.step(cluster.Shutdown{})
+		if !early {
+			s.step(cluster.ClientsStopped{})
+		}
+		for s.run != nil {
+			s.done()
+		}
+		got := s.pass(time.Second)
+		if !strings.HasSuffix(got, "stop clients") {
+			t.Fatalf("does not ask again for the clients' end:\n%s", got)
+		}
+		s.step(cluster.ClientsStopped{})
+		if got := s.pass(time.Second); !strings.HasSuffix(got, "exit {Code:0 Restart:false Wait:0s Quick:false Held:none}") {
+			t.Errorf("ends\n%s", got)
+		}
+	}
+}
+
 // TestUnmanaged: heartbeat -M runs no call and ends at once.
 func TestUnmanaged(t *testing.T) {
 	s := newSingle(t, func(c *cluster.Config) { c.Unmanaged = true })

@@ -226,11 +226,16 @@ func (c *clients) later(d time.Duration, f func()) {
 	}()
 }
 
-// stop ends the clients, last started first, one after the other. As in the original a client that
-// ignores SIGTERM is waited for.
+// stop ends the clients, last started first, one after the other, and answers by done, each time that it is
+// asked to: a restart may become an end. As in the original a client that ignores SIGTERM is waited for.
 func (c *clients) stop() {
-	c.ending = true
-	c.stopNext()
+	switch {
+	case c.stopped:
+		c.done()
+	case !c.ending:
+		c.ending = true
+		c.stopNext()
+	}
 }
 
 func (c *clients) stopNext() {
@@ -257,10 +262,8 @@ func (c *clients) stopNext() {
 		}
 		return // died goes on
 	}
-	if !c.stopped {
-		c.stopped = true
-		c.done()
-	}
+	c.stopped = true
+	c.done()
 }
 
 // deliver passes a message of the cluster to those who listen.

@@ -58,6 +58,28 @@ func TestClientsStopLastFirst(t *testing.T) {
 	}
 }
 
+// A restart that becomes an end asks again, before or after the clients have gone.
+func TestClientsStopTwice(t *testing.T) {
+	c, book, _ := newClients(t, "/bin/sleep 61", "/bin/sleep 62")
+	answers := 0
+	c.done = func() {
+		answers++
+		if c.list[0].pid != 0 || c.list[1].pid != 0 {
+			t.Errorf("a client still runs:\n%s", book)
+		}
+	}
+	c.start(time.Now())
+	c.stop()
+	c.stop()
+	if !pump(c, func() bool { return answers == 1 }) {
+		t.Fatalf("not stopped:\n%s", book)
+	}
+	c.stop()
+	if answers != 2 {
+		t.Errorf("%d answers", answers)
+	}
+}
+
 func TestClientThatWantsToStayDown(t *testing.T) {
 	c, book, stopped := newClients(t, "/bin/sh -c 'exit 100'")
 	c.start(time.Now())
