@@ -95,6 +95,7 @@ type launch struct {
 	Held      string
 	Again     bool   // in the place of another run, whose configuration is in Kept
 	Kept      int    // a file descriptor; 0 is none
+	Stop      bool   // SIGTERM has come before it was there
 	Ready     bool   // readyFD is open
 	Path      string // the program, for a restart
 }
@@ -344,6 +345,10 @@ func heartbeatDaemon(env Env, text string) int {
 		fmt.Fprintf(env.Stderr, "heartbeat: %s: %v\n", daemonEnv, err)
 		return exitUsage
 	}
+	signals := daemon.CatchSignals()
+	if l.Stop {
+		signals.Stop()
+	}
 	_ = os.Unsetenv(daemonEnv)                                      // children are not daemons
 	_ = os.WriteFile("/proc/self/comm", []byte("heartbeat"), 0o644) // cosmetic: when called as "systole heartbeat"
 	unix.Umask(0o022)
@@ -376,6 +381,7 @@ func heartbeatDaemon(env Env, text string) int {
 		Paths:     paths,
 		Files:     files,
 		Log:       log,
+		Signals:   signals,
 		Unmanaged: l.Unmanaged,
 		Realtime:  !l.Ordinary,
 		Again:     l.Again,
@@ -396,15 +402,18 @@ func heartbeatDaemon(env Env, text string) int {
 	case err != nil && out.Code == 0:
 		return exitFailed
 	case out.Restart:
-		return restart(l, out)
+		return restart(l, out, signals)
 	}
 	return out.Code
 }
 
 // restart puts a new daemon in this one's place, in the same process, after the silence that
 // tells peers that this node is gone, or at once with the resources in hand.
-func restart(l launch, out daemon.Outcome) int {
-	daemon.Silence(out.Wait)
+func restart(l launch, out daemon.Outcome, signals *daemon.Signals) int {
+	stop := out.Stop || signals.Silence(out.Wait)
+	if stop && !out.Quick {
+		return exitOK // it has given up everything
+	}
 	l.Ready, l.Again, l.Restarted, l.Held = false, true, out.Quick, ""
 	if out.Quick {
 		l.Held = out.Held.String()
@@ -413,6 +422,7 @@ func restart(l launch, out daemon.Outcome) int {
 	if l.Kept, err = keep(out.Kept); err != nil { // the files themselves will do, most likely
 		fmt.Fprintf(os.Stderr, "heartbeat: restart: %v\n", err)
 	}
+	l.Stop = signals.Leave() || stop
 	text, err := json.Marshal(l)
 	if err != nil {
 		return exitFailed

@@ -5,10 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/signal"
 	"path/filepath"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -32,7 +32,8 @@ type Options struct {
 	Paths     Paths
 	Files     *Files // as Load read them, without errors
 	Log       *halog.Log
-	Unmanaged bool // -M: resources are somebody else's business
+	Signals   *Signals // that CatchSignals catches
+	Unmanaged bool     // -M: resources are somebody else's business
 	// Realtime has the process run as ha.cf's realtime says; without it (-l) at ordinary priority.
 	Realtime bool
 	// Again says that the run takes another's place in this process: a medium that cannot be opened is
@@ -77,6 +78,8 @@ type Outcome struct {
 	Quick   bool
 	Held    cluster.Hold
 	Kept    *Kept
+	// Stop says that SIGTERM has come. A restart that was under way by then is to end instead.
+	Stop bool
 }
 
 // Run is the heartbeat service from its start to its end. It returns an error when it could not
@@ -117,7 +120,7 @@ func Run(ctx context.Context, o Options) (Outcome, error) {
 	} else {
 		Tell("STOPPING=1")
 	}
-	return Outcome{Code: exit.Code, Restart: exit.Restart, Wait: exit.Wait, Quick: exit.Quick, Held: exit.Held, Kept: d.sound}, nil
+	return Outcome{Code: exit.Code, Restart: exit.Restart, Wait: exit.Wait, Quick: exit.Quick, Held: exit.Held, Kept: d.sound, Stop: d.stopped.Load()}, nil
 }
 
 // flushLimit is how long the log's last lines before a reboot may take.
@@ -126,13 +129,14 @@ const flushLimit = 500 * time.Millisecond
 // service is one run.
 type service struct {
 	Options
-	sound  *Kept         // the files as last found sound; of the goroutine that rereads, then of Run
-	asked  chan struct{} // has a value when the files are to be reread
-	core   *halog.Logger
-	number uint64 // of this run, at random: see cluster.Config.Run
-	ctx    context.Context
-	cancel context.CancelFunc
-	wg     sync.WaitGroup
+	sound   *Kept         // the files as last found sound; of the goroutine that rereads, then of Run
+	asked   chan struct{} // has a value when the files are to be reread
+	stopped atomic.Bool   // SIGTERM has come
+	core    *halog.Logger
+	number  uint64 // of this run, at random: see cluster.Config.Run
+	ctx     context.Context
+	cancel  context.CancelFunc
+	wg      sync.WaitGroup
 
 	fifo     *os.File
 	links    *links
@@ -336,24 +340,23 @@ func (d *service) start(f func()) {
 
 // signals turns signals into inputs until ctx ends.
 func (d *service) signals(ctx context.Context) {
-	ch := make(chan os.Signal, 8)
-	signal.Notify(ch, unix.SIGTERM, unix.SIGHUP, unix.SIGUSR1, unix.SIGUSR2, unix.SIGINT, unix.SIGPIPE, unix.SIGTTIN, unix.SIGTTOU)
-	defer signal.Stop(ch)
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case s := <-ch:
-			d.signal(ctx, s)
+		case <-d.Signals.stop:
+			if !d.stopped.Swap(true) { // heartbeat -k sends it again and again
+				d.loop.post(ctx, cluster.Shutdown{})
+			}
+		case s := <-d.Signals.others:
+			d.signal(s)
 		}
 	}
 }
 
-// signal does what one signal asks for.
-func (d *service) signal(ctx context.Context, s os.Signal) {
+// signal does what a signal, other than SIGTERM, asks for.
+func (d *service) signal(s os.Signal) {
 	switch s {
-	case unix.SIGTERM:
-		d.loop.post(ctx, cluster.Shutdown{})
 	case unix.SIGHUP:
 		select {
 		case d.asked <- struct{}{}:

@@ -272,7 +272,7 @@ func TestChangeDebug(t *testing.T) {
 	d := &service{Options: Options{Log: log}, core: log.Logger("heartbeat", 1)}
 	signals := []os.Signal{unix.SIGUSR2, unix.SIGUSR2, unix.SIGUSR1, unix.SIGUSR1}
 	for i, want := range []int{0, 0, 1, 2} {
-		d.signal(t.Context(), signals[i])
+		d.signal(signals[i])
 		log.Script("x(y)[1]", fmt.Sprintf("debug: line at %d", want))
 		if got := log.DebugLevel(); got != want {
 			t.Errorf("signal %d: level %d, want %d", i, got, want)

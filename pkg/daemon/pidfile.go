@@ -104,6 +104,9 @@ func LockPIDFile(path string) (*PIDFile, error) {
 // Close gives the lock up; the file stays, as the original's does.
 func (p *PIDFile) Close() error { return p.f.Close() }
 
+// stopAgain is how often a heartbeat of ours that does not end is asked to.
+const stopAgain = time.Second
+
 // Stop asks the running heartbeat to end and waits until it is gone, however long its scripts
 // take. It reports whether one was running.
 func Stop(path string) (was bool, err error) {
@@ -114,12 +117,14 @@ func Stop(path string) (was bool, err error) {
 	if err := unix.Kill(pid, unix.SIGTERM); err != nil {
 		return true, fmt.Errorf("kill pid %d: %w", pid, err)
 	}
-	for {
-		if ended(pid) {
-			return true, nil
+	// A signal is lost on a program that is just about to take another's place in the process.
+	for again := time.Now().Add(stopAgain); !ended(pid); time.Sleep(20 * time.Millisecond) {
+		if now := time.Now(); now.After(again) && locked(path) { // ours: an original would start anew to stop
+			again = now.Add(stopAgain)
+			_ = unix.Kill(pid, unix.SIGTERM) // it may be gone by now
 		}
-		time.Sleep(20 * time.Millisecond)
 	}
+	return true, nil
 }
 
 // ended tells whether a process is gone, or has ended and is not yet waited for: some containers' first process waits

@@ -92,15 +92,3 @@ func (p *pulse) disarm() {
 func Tell(state string) {
 	_, _ = daemon.SdNotify(false, state) // a daemon runs with a deaf service manager, too
 }
-
-// Silence waits as the time before a restart has it, and lets systemd know that it is on purpose.
-func Silence(d time.Duration) {
-	for end := time.Now().Add(d); ; {
-		Tell(daemon.SdNotifyWatchdog)
-		left := time.Until(end)
-		if left <= 0 {
-			return
-		}
-		time.Sleep(min(left, time.Second))
-	}
-}
