@@ -62,11 +62,11 @@ var ldirectordStatements = []struct{ what, tests string }{
 	{"fallbackcommand: arguments, when the word changes, again after a reload; not waited for", "fallbackcommand.txt TestFallbackCommand TestSlowProgramsDelayNobody TestLdirectordBeside"},
 	{"autoreload by time and contents; callback in both cases", "TestAutoreload TestCallback TestLdirectordBeside"},
 	{"checktype on, off, N", "on_and_off.txt combined.txt TestLdirectordBeside"},
-	{"maintenancedir: six names, at once, with every checktype; names looked up in the background", "maintenance.txt TestMaintenanceNames TestMaintenanceDir TestLdirectordBeside"},
+	{"maintenancedir: six names, at once, with every checktype; names looked up in the background", "maintenance.txt maintenance_on.txt maintenance_off.txt TestMaintenanceNames TestMaintenanceDir TestLdirectordBeside"},
 	{"checks run at the same time, on a grid, each under its deadline; a hung server delays nobody", "TestHungServersDelayNobody TestChecksSpread TestCheckLimit TestBadServers TestBenchScale"},
 	{"rise counts, jitter, edits that are left alone, weights by agents", "rise.txt jitter.txt leave_edits.txt TestAgentWeights TestSystoleCf"},
 	{"drift is repaired within an interval, told and counted", "drift.txt drift_again.txt TestRandomDays TestReloads TestVMLdirectordTable"},
-	{"a table that refuses, cannot be read, lacks a scheduler, is unloaded: told once, tried again, caught up with", "refusals.txt refused_scheduler.txt unreadable.txt TestTableInMoods TestTableComesBack TestStopWithADeafTable TestVMLdirectordTable"},
+	{"a table that refuses, cannot be read, lacks a scheduler, is unloaded: told once, tried again, caught up with", "refusals.txt leftovers.txt leftovers_late.txt refused_scheduler.txt unreadable.txt TestTableInMoods TestTableComesBack TestStopWithADeafTable TestVMLdirectordTable"},
 	{"a director that is restarted, killed or reloaded under traffic loses no connection", "TestVMLdirectordTable"},
 	{"our own failures end neither the service nor anybody's traffic", "TestOwnFailure TestCheckerPanics"},
 	// Checks.
