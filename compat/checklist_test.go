@@ -146,7 +146,8 @@ func newChecklist(t *testing.T) *checklist {
 }
 
 // centOS is what differs between the tutorial's distribution and this one: the init scripts of two
-// resources, and what the tutorial calls the configuration of ipvsadm. The scripts are of our own.
+// resources, and what the tutorial calls the configuration of ipvsadm. The scripts are of our own: they stand for those of
+// the distribution, which we would know.
 var centOS = map[string]string{
 	"/etc/resolv.conf":        "",
 	"/etc/services":           "http 80/tcp\nha-cluster 694/udp\n",
@@ -155,6 +156,7 @@ var centOS = map[string]string{
 	"/etc/sysconfig/ipvsadm":  sysconfigIPVSAdm,
 	"/etc/default/ipvsadm":    "AUTO=\"true\"\n",
 	"/etc/ha.d/README.config": "Copy the samples here, and edit them.\n",
+	"/etc/ha.d/systole.cf":    "builtin ipvsadm ldirectord\n",
 }
 
 const ipvsadmInit = `#!/bin/sh

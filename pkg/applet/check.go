@@ -104,9 +104,10 @@ func check(env Env, args []string) int {
 // inspector reads files, collects what is wrong with them, and what was understood.
 type inspector struct {
 	env      Env
-	root     string // what stands for "/" in front of the usual places
-	ipvs     string // what systole.cf says of the table
-	node     string // own name; "" when a file is looked at alone
+	root     string   // what stands for "/" in front of the usual places
+	ipvs     string   // what systole.cf says of the table
+	builtin  []string // and of the agents
+	node     string   // own name; "" when a file is looked at alone
 	parsed   hadir.Dir
 	ring     *hbauth.Ring
 	problems map[string]diag.List // by file
@@ -189,7 +190,7 @@ func (in *inspector) file(kind, file string) {
 			in.ldirectord(file, text)
 		case "systole.cf":
 			cfg, problems := systolecf.Parse(file, text)
-			in.parsed.Services, in.ipvs = cfg.Services, cfg.IPVS
+			in.parsed.Services, in.ipvs, in.builtin = cfg.Services, cfg.IPVS, cfg.Builtin
 			in.add(file, "", problems...)
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -56,7 +57,7 @@ func (in *inspector) machine(dir string) hadir.Machine {
 		Links: links(),
 		Script: func(name string) hadir.Script {
 			if path, ok := resource.FindProgram(name, scripts...); ok {
-				return hadir.Script{Path: path, Stock: resource.IsStock(name, path)}
+				return hadir.Script{Path: path, Stock: slices.Contains(in.builtin, name) || resource.IsStock(name, path)}
 			}
 			for _, d := range scripts {
 				if path := filepath.Join(d, name); exists(path) && !strings.Contains(name, "/") {

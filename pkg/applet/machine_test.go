@@ -10,17 +10,21 @@ import (
 	"testing"
 
 	"github.com/systole-ha/systole/pkg/config/hacf"
+	"github.com/systole-ha/systole/pkg/config/systolecf"
 	"github.com/systole-ha/systole/pkg/daemon"
 	"github.com/systole-ha/systole/pkg/halog"
 )
 
-// The daemon has an agent for each name that check takes for built in.
+// The daemon has an agent for each name that check takes for built in, and that systole.cf may name.
 func TestServices(t *testing.T) {
 	env := Env{Getenv: func(name string) string { return map[string]string{ipvsEnv: "model"}[name] }}
 	s := services(env, &daemon.Files{HA: &hacf.Config{}})(halog.New(halog.Config{}))
 	got, want := slices.Sorted(maps.Keys(s.Agents)), slices.Sorted(maps.Keys(builtin(nil, nil, nil, nil)))
 	if !slices.Equal(got, want) {
 		t.Errorf("agents %v, want %v", got, want)
+	}
+	if !slices.Equal(systolecf.Agents, want) {
+		t.Errorf("systole.cf may name %v, want %v", systolecf.Agents, want)
 	}
 }
 

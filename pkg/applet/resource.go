@@ -188,15 +188,16 @@ func withScripts(env Env, name string, run func(*scripts) int) int {
 		s.fifo = paths.FIFO
 	}
 	o := resource.Options{
-		Node:   self,
-		Groups: func() []haresources.Group { return s.groups(filepath.Join(paths.Etc, "haresources")) },
-		Log:    s.log,
-		Agents: map[string]agent.Agent{},
-		Script: script.New(script.Options{Output: s.log.OpenDebug, Dir: dir}),
-		Paths:  resource.Paths{HaDir: paths.Etc, ResourceD: env.Getenv("HA_RESOURCEDIR")},
-		Env:    s.given("HA_STOPRETRYMAX"),
-		Later:  s.later,
-		Reboot: reboot,
+		Node:    self,
+		Groups:  func() []haresources.Group { return s.groups(filepath.Join(paths.Etc, "haresources")) },
+		Log:     s.log,
+		Agents:  map[string]agent.Agent{},
+		Builtin: systoleCF(paths).Builtin,
+		Script:  script.New(script.Options{Output: s.log.OpenDebug, Dir: dir}),
+		Paths:   resource.Paths{HaDir: paths.Etc, ResourceD: env.Getenv("HA_RESOURCEDIR")},
+		Env:     s.given("HA_STOPRETRYMAX"),
+		Later:   s.later,
+		Reboot:  reboot,
 	}
 	if host, err := netif.Open(); err != nil { // most of what these programs do needs no addresses
 		fmt.Fprintf(env.Stderr, "%s: %v\n", name, err)
@@ -222,12 +223,16 @@ func scriptLog(env Env, paths daemon.Paths, uname string) *halog.Log {
 	if f, ok := env.Stdin.(*os.File); ok {
 		c.Terminal = term.IsTerminal(int(f.Fd()))
 	}
-	path := filepath.Join(paths.Etc, "systole.cf")
-	if text, err := os.ReadFile(path); err == nil {
-		cf, _ := systolecf.Parse(path, text) // heartbeat itself tells of its mistakes
-		c.Dialect, _ = halog.ParseDialect(cf.LogDialect)
-	}
+	c.Dialect, _ = halog.ParseDialect(systoleCF(paths).LogDialect)
 	return halog.New(c)
+}
+
+// systoleCF reads systole.cf, if it is there. heartbeat itself tells of its mistakes.
+func systoleCF(paths daemon.Paths) systolecf.Config {
+	path := filepath.Join(paths.Etc, "systole.cf")
+	text, _ := os.ReadFile(path)
+	cf, _ := systolecf.Parse(path, text)
+	return cf
 }
 
 // groups reads haresources. A file that is not there is an empty one; mistakes are heartbeat's to

@@ -225,6 +225,7 @@ func (d *service) wire(gen uint64, uuid hamsg.UUID) {
 		Log:         d.Log,
 		Agents:      d.services.Agents,
 		Script:      d.services.Script,
+		Builtin:     d.Files.Systole.Builtin,
 		Paths:       resource.Paths{HaDir: d.Paths.Etc},
 		Env:         append(slices.Clone(env), "HA_LOGD="+map[bool]string{true: "yes", false: "no"}[d.Files.HA.UseLogd]),
 		Say:         func(text []byte) { l.post(d.ctx, cluster.Said{Text: text}) },

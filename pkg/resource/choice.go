@@ -1,15 +1,9 @@
 package resource
 
 import (
-	"bytes"
-	"fmt"
-	"io"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/systole-ha/systole/pkg/agent"
 )
@@ -22,8 +16,8 @@ type choice struct {
 }
 
 // choose finds the script of a resource as the original does, in resource.d and then in init.d, and
-// decides who does its work: our own agent if there is one for the name and the script is a stock
-// one, ours, or missing; else the script.
+// decides who does its work: our own agent if there is one for the name and the script is missing, is
+// known as a stock one or ours, or systole.cf says so (builtin); else the script.
 func (m *Manager) choose(s script, name string) (choice, bool) {
 	p := m.o.Paths
 	path, found := FindProgram(name, p.ResourceD, p.InitD)
@@ -38,8 +32,12 @@ func (m *Manager) choose(s script, name string) (choice, bool) {
 		if name == "ipvsadm" || name == "ldirectord" {
 			path = p.InitD + "/" + name
 		}
-	case !IsStock(name, path):
-		m.report(s, name, "info: "+path+" is not the stock script: it is run, not the built-in agent "+name)
+	case IsStock(name, path):
+	case slices.Contains(m.o.Builtin, name):
+		m.report(s, name, "info: "+path+" is not the stock script: it is not run, but the built-in agent (systole.cf: builtin "+name+")")
+		return choice{agent: own, path: path, builtin: true}, true
+	default:
+		m.report(s, name, "info: "+path+" is not the stock script: it is run, not the built-in agent (to have that: builtin "+name+" in systole.cf)")
 		if m.o.Script == nil {
 			return choice{}, false
 		}
@@ -82,60 +80,4 @@ func FindProgram(name string, dirs ...string) (path string, found bool) {
 func isProgram(path string) bool {
 	st, err := os.Stat(path)
 	return err == nil && st.Mode().IsRegular() && st.Mode()&0o111 != 0
-}
-
-// marks are words that the stock scripts have in them: any one will do.
-var marks = map[string][]string{
-	"IPaddr":   {"hto-mapfuncs"},
-	"IPaddr2":  {"hto-mapfuncs"},
-	"IPv6addr": {"hto-mapfuncs"},
-	"ipvsadm":  {"ipvsadm-restore", "/etc/default/ipvsadm", "IPVSADM_RULES"},
-	// Of heartbeat 2: 3.0 has none.
-	"LVSSyncDaemonSwap": {"syncmaster", "start-daemon"},
-	"ldirectord":        {"sbin/ldirectord", "/usr/sbin/$NAME", "@sbindir@/ldirectord"},
-}
-
-// ownMark is in the scripts that we install in the places of stock ones.
-const ownMark = "systole"
-
-// mostScript is how long a stock script may be, in bytes.
-const mostScript = 64 << 10
-
-// IsStock reports whether a resource script is one that comes with heartbeat, ipvsadm or
-// ldirectord, or ours.
-func IsStock(name, path string) bool {
-	if real, err := filepath.EvalSymlinks(path); err == nil {
-		if name == "ldirectord" && filepath.Base(real) == "ldirectord" && filepath.Base(filepath.Dir(real)) == "sbin" {
-			return true
-		}
-	}
-	if isSelf(path) {
-		return true
-	}
-	text, err := readScript(path)
-	return err == nil && slices.ContainsFunc(append(marks[name], ownMark), func(mark string) bool { return bytes.Contains(text, []byte(mark)) })
-}
-
-// isSelf reports whether path is this very program.
-func isSelf(path string) bool {
-	a, err := os.Stat(path)
-	if err != nil {
-		return false
-	}
-	b, err := os.Stat("/proc/self/exe")
-	return err == nil && os.SameFile(a, b)
-}
-
-// readScript reads a script. What is longer than any stock one is an error.
-func readScript(path string) ([]byte, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	text, err := io.ReadAll(io.LimitReader(f, mostScript+1))
-	if err == nil && len(text) > mostScript {
-		err = fmt.Errorf("read %s: %w", path, unix.EFBIG)
-	}
-	return text, err
 }

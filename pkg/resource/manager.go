@@ -26,6 +26,8 @@ type Options struct {
 	Script agent.Agent                // runs any other resource as a child (agent/script)
 	Paths  Paths                      // zero value: the usual places
 	Env    []string                   // what children get besides our own environment: HA_* of ha.cf, as "NAME=value". HA_debug among them becomes Log's level of the moment
+	// Builtin are names whose agents of Agents are used whatever script is in their place (systole.cf builtin).
+	Builtin []string
 	// Say sends a message to the cluster outside of a call, as hb_standby does: the standby that
 	// follows a failed start. The text is as in cluster.Said.
 	Say func(text []byte)

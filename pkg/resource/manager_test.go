@@ -238,7 +238,7 @@ func (b *bench) log(t *testing.T) string {
 
 // TestChoice wants a built-in agent for its name, unless the administrator has a script of his own.
 func TestChoice(t *testing.T) {
-	const stockWrapper = "#!/bin/sh\n. /etc/ha.d/resource.d/hto-mapfuncs\n"
+	stockWrapper := ours(t, "/etc/ha.d/resource.d/IPaddr")
 	for name, c := range map[string]struct {
 		files map[string]string
 		links map[string]string
@@ -247,12 +247,11 @@ func TestChoice(t *testing.T) {
 	}{
 		"nothing there":   {want: "IPaddr 10.0.0.1 start via resource.d"},
 		"stock wrapper":   {files: map[string]string{"ha.d/resource.d/IPaddr": stockWrapper}, want: "IPaddr 10.0.0.1 start via resource.d"},
-		"our own script":  {files: map[string]string{"ha.d/resource.d/IPaddr": "#!/bin/sh\nexec systole IPaddr \"$@\"\n"}, want: "IPaddr 10.0.0.1 start via resource.d"},
 		"our own program": {links: map[string]string{"ha.d/resource.d/IPaddr": "/proc/self/exe"}, want: "IPaddr 10.0.0.1 start via resource.d"},
 		"in init.d":       {files: map[string]string{"init.d/IPaddr": stockWrapper}, want: "IPaddr 10.0.0.1 start via init.d"},
 		"administrator's": {
 			files: map[string]string{"ha.d/resource.d/IPaddr": "#!/bin/sh\necho mine $*\n", "init.d/IPaddr": stockWrapper},
-			log:   "ResourceManager(default)[A]: info: /etc/ha.d/resource.d/IPaddr is not the stock script: it is run, not the built-in agent IPaddr\n",
+			log:   "ResourceManager(default)[A]: info: /etc/ha.d/resource.d/IPaddr is not the stock script: it is run, not the built-in agent (to have that: builtin IPaddr in systole.cf)\n",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -289,33 +288,6 @@ func TestChoice(t *testing.T) {
 				t.Error(diff)
 			}
 		})
-	}
-}
-
-// TestStock looks at the init scripts that stand for our agents.
-func TestStock(t *testing.T) {
-	dir := t.TempDir()
-	for name, c := range map[string]struct {
-		resource, text string
-		want           bool
-	}{
-		"ipvsadm source": {"ipvsadm", "#!/bin/bash\nipvsadm-restore < $RULES\n", true},
-		"ipvsadm Debian": {"ipvsadm", "#!/bin/sh\n. /etc/default/ipvsadm\n", true},
-		"ipvsadm seed":   {"ipvsadm", "#!/bin/bash\nGW=10.0.0.1\nifconfig eth0:0 $VIP\necho ipvsadm is OK.\n", false},
-		"ldirectord el6": {"ldirectord", "#!/bin/bash\nDAEMON=/usr/sbin/ldirectord\n", true},
-		"ldirectord deb": {"ldirectord", "#!/bin/sh\nNAME=ldirectord\nDAEMON=\"/usr/sbin/$NAME\"\n", true},
-		"ldirectord own": {"ldirectord", "#!/bin/sh\nexec keepalived\n", false},
-	} {
-		path := filepath.Join(dir, name)
-		if err := os.WriteFile(path, []byte(c.text), 0o755); err != nil {
-			t.Fatal(err)
-		}
-		if got := IsStock(c.resource, path); got != c.want {
-			t.Errorf("%s: %v", name, got)
-		}
-	}
-	if IsStock("ipvsadm", filepath.Join(dir, "gone")) {
-		t.Error("a file that is not there is stock")
 	}
 }
 

@@ -39,6 +39,8 @@ type Config struct {
 	// Metrics is where Prometheus finds heartbeat's and ldirectord's metrics, an address of this machine and a port; not
 	// valid: nowhere (the default).
 	Metrics netip.AddrPort
+	// Builtin are the resources whose built-in agents are used whatever script is in their place.
+	Builtin []string
 	// Services is what is said of ldirectord's services, in file order.
 	Services []Service
 }
@@ -57,9 +59,12 @@ const wantMetrics = "ADDRESS:PORT"
 // seconds are the directives that are numbers of seconds, with the least; the most is 3600.
 var seconds = map[string]int{"replaywindow": 1, "failbacksync": 0}
 
+// Agents are the resources that heartbeat has a built-in agent for.
+var Agents = []string{"IPaddr", "IPaddr2", "IPv6addr", "LVSSyncDaemonSwap", "ipvsadm", "ldirectord"}
+
 // names are the directives but service, sorted.
 func names() []string {
-	list := slices.AppendSeq(slices.Collect(maps.Keys(values)), maps.Keys(seconds))
+	list := append(slices.AppendSeq(slices.Collect(maps.Keys(values)), maps.Keys(seconds)), "builtin")
 	slices.Sort(list)
 	return list
 }
@@ -89,6 +94,8 @@ func Parse(file string, text []byte) (Config, diag.List) {
 		switch {
 		case name == "service":
 			c.service(at, words, &problems)
+		case name == "builtin":
+			c.builtin(at, words, &problems)
 		case !known:
 			problems.Errorf(at(words[0].col), "", strings.Join(names(), ", ")+" or service", "%q is not a directive", name)
 		case len(words) != 2:
@@ -114,6 +121,20 @@ func Parse(file string, text []byte) (Config, diag.List) {
 		}
 	}
 	return c, problems
+}
+
+// builtin reads "builtin NAME...".
+func (c *Config) builtin(at func(int) diag.Pos, words []word, problems *diag.List) {
+	if len(words) < 2 {
+		problems.Errorf(at(words[0].col), "builtin", strings.Join(Agents, ", "), "0 values")
+	}
+	for _, w := range words[1:] {
+		if !slices.Contains(Agents, w.text) {
+			problems.Errorf(at(w.col), "builtin", strings.Join(Agents, ", "), "bad value %q", w.text)
+			continue
+		}
+		c.Builtin = append(c.Builtin, w.text)
+	}
 }
 
 // word is a word of a line and its column, from 1.

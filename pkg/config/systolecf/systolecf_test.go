@@ -2,6 +2,7 @@ package systolecf
 
 import (
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -24,19 +25,25 @@ func TestParse(t *testing.T) {
 	if len(problems) != 0 || c.Metrics.String() != "[fd00::1]:9694" {
 		t.Errorf("%+v %v", c, problems)
 	}
+	c, problems = Parse("systole.cf", []byte("builtin ipvsadm ldirectord\nbuiltin IPaddr\n"))
+	if len(problems) != 0 || !slices.Equal(c.Builtin, []string{"ipvsadm", "ldirectord", "IPaddr"}) {
+		t.Errorf("%+v %v", c, problems)
+	}
 	for _, bad := range []string{"9694", "10.0.0.1", "10.0.0.1:0", "host:9694", "224.0.0.1:9694"} {
 		if _, problems = Parse("systole.cf", []byte("metrics "+bad)); problems.Err() == nil || !strings.HasSuffix(problems.Err().Error(), "(want ADDRESS:PORT)") {
 			t.Errorf("%s: %v", bad, problems)
 		}
 	}
-	_, problems = Parse("systole.cf", []byte("ipvs magic\nfoo\nlogdialect\npeers heartbeat\nreplaywindow 0\nreplaywindow\nfailbacksync 2m\n"))
+	_, problems = Parse("systole.cf", []byte("ipvs magic\nfoo\nlogdialect\npeers heartbeat\nreplaywindow 0\nreplaywindow\nfailbacksync 2m\nbuiltin\nbuiltin ipvsadm Filesystem\n"))
 	want := `systole.cf:1:6: ipvs: bad value "magic" (want kernel or userspace)
-systole.cf:2:1: "foo" is not a directive (want addresslost, failbacksync, ipvs, logdialect, metrics, peers, replaywindow, stopfailure or service)
+systole.cf:2:1: "foo" is not a directive (want addresslost, builtin, failbacksync, ipvs, logdialect, metrics, peers, replaywindow, stopfailure or service)
 systole.cf:3:1: logdialect: 0 values (want centos6 or debian12)
 systole.cf:4:7: peers: bad value "heartbeat" (want any or systole)
 systole.cf:5:14: replaywindow: bad value "0" (want a number of seconds from 1 to 3600)
 systole.cf:6:1: replaywindow: 0 values (want a number of seconds from 1 to 3600)
-systole.cf:7:14: failbacksync: bad value "2m" (want a number of seconds from 0 to 3600)`
+systole.cf:7:14: failbacksync: bad value "2m" (want a number of seconds from 0 to 3600)
+systole.cf:8:1: builtin: 0 values (want IPaddr, IPaddr2, IPv6addr, LVSSyncDaemonSwap, ipvsadm, ldirectord)
+systole.cf:9:17: builtin: bad value "Filesystem" (want IPaddr, IPaddr2, IPv6addr, LVSSyncDaemonSwap, ipvsadm, ldirectord)`
 	if got := problems.Err().Error(); got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}
