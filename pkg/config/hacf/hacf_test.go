@@ -294,6 +294,14 @@ func hostile() map[string]string {
 	}
 }
 
+// Warnings alone, however many, refuse no file.
+func TestManyWarnings(t *testing.T) {
+	_, problems := Parse("ha.cf", []byte(valid+strings.Repeat("debug x\n", maxProblems+5)), host)
+	if n := len(problems); n != maxProblems+1 || problems.Err() != nil || problems[n-1].Msg != "5 more problems" {
+		t.Errorf("%d problems, %v, %v", n, problems.Err(), problems[n-1])
+	}
+}
+
 func TestHostile(t *testing.T) {
 	for name, text := range hostile() {
 		began := time.Now()

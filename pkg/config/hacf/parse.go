@@ -18,7 +18,8 @@ type parser struct {
 	cfg      *Config
 	host     Host
 	problems diag.List
-	dropped  int // problems beyond maxProblems
+	dropped  int           // problems beyond maxProblems
+	worst    diag.Severity // of all problems
 	recorded map[string]string
 	seen     map[string]diag.Pos // last place of each directive: its value counts
 	bad      map[string]bool     // directives with a refused value
@@ -73,7 +74,7 @@ func Parse(file string, text []byte, host Host) (*Config, diag.List) {
 		}
 	}
 	if p.dropped > 0 {
-		p.problems.Errorf(diag.Pos{File: file}, "", "", "%d more problems", p.dropped)
+		p.problems = append(p.problems, diag.Problem{Pos: diag.Pos{File: file}, Sev: p.worst, Msg: fmt.Sprintf("%d more problems", p.dropped)})
 	}
 	return p.cfg, p.problems
 }
@@ -186,6 +187,7 @@ func (p *parser) note(sev diag.Severity, pos diag.Pos, directive, want, wire, fo
 	if sev == diag.Error && !p.judging {
 		p.bad[directive] = true
 	}
+	p.worst = max(p.worst, sev)
 	if p.unsound {
 		wire = ""
 	}

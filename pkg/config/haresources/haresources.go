@@ -63,7 +63,7 @@ func Parse(file string, text []byte, nodes []string) ([]Group, diag.List) {
 	p.keys()
 	p.problems.Sort()
 	if p.dropped > 0 {
-		p.problems.Errorf(diag.Pos{File: file}, "", "", "%d more problems", p.dropped)
+		p.problems = append(p.problems, diag.Problem{Pos: diag.Pos{File: file}, Sev: p.worst, Msg: fmt.Sprintf("%d more problems", p.dropped)})
 	}
 	return p.groups, p.problems
 }
@@ -76,7 +76,8 @@ type parser struct {
 	refused  map[int]bool // lines with a node name that the daemon refuses
 	groups   []Group
 	problems diag.List
-	dropped  int // problems beyond maxProblems
+	dropped  int           // problems beyond maxProblems
+	worst    diag.Severity // of all problems
 }
 
 func (p *parser) at(line, offset int) diag.Pos {
@@ -192,6 +193,7 @@ func (p *parser) warn(pos diag.Pos, wire, want, format string, args ...any) {
 
 // note adds a problem. wire is the original's text with places for the file and the last argument.
 func (p *parser) note(sev diag.Severity, pos diag.Pos, wire, want, format string, args ...any) {
+	p.worst = max(p.worst, sev)
 	if len(p.problems) >= maxProblems {
 		p.dropped++
 		return

@@ -118,3 +118,11 @@ func FuzzParse(f *testing.F) {
 		}
 	})
 }
+
+// Warnings alone, however many, refuse no file.
+func TestManyWarnings(t *testing.T) {
+	_, problems := Parse("haresources", []byte(strings.Repeat("a\n", maxProblems+5)), []string{"a"})
+	if n := len(problems); n != maxProblems+1 || problems.Err() != nil {
+		t.Errorf("%d problems, %v, %v", n, problems.Err(), problems[n-1])
+	}
+}
