@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/systole-ha/systole/pkg/lab"
 )
@@ -58,6 +59,34 @@ func (a *adoption) difference(before map[string]string) []string {
 		}
 	}
 	return slices.Sorted(maps.Keys(changed))
+}
+
+// TestAdoptAlone has the node with the resources die while the other one is adopted: that one then serves, and is not
+// stopped. It takes initdead and a minute.
+func TestAdoptAlone(t *testing.T) {
+	t.Parallel()
+	a := newAdoption(t, false)
+	a.start()
+	a.slave.run(`{ /tmp/systole adopt --yes; echo "exit status $?"; } >/tmp/told 2>&1 &`)
+	told := func(what string) func() bool {
+		return func() bool { return strings.Contains(a.slave.read("/tmp/told"), what) }
+	}
+	waitFor(t, limit, "ours starts", told("Starting systole..."))
+	if _, err := a.Master.Crash(); err != nil {
+		t.Fatal(err)
+	}
+	waitFor(t, limit, "ha-slave takes the address", a.Slave.HoldsVIP)
+	waitFor(t, 3*time.Minute, "adopt ends", told("exit status"))
+	if text := a.slave.read("/tmp/told"); !strings.Contains(text, "left running") || !strings.Contains(text, "exit status 1\n") {
+		t.Errorf("adopt has said\n%s", text)
+	}
+	if got := strings.TrimSpace(a.slave.run("readlink -f /proc/$(tr -d ' ' </run/heartbeat.pid)/exe")); got != "/usr/sbin/systole" || !a.Slave.HoldsVIP() {
+		t.Errorf("ha-slave runs %s, and has the address: %v", got, a.Slave.HoldsVIP())
+	}
+	// It is put back as it was said.
+	a.refused(a.slave, "--undo", "no other node is active")
+	a.slave.run("/etc/init.d/heartbeat stop && /usr/sbin/systole adopt --undo && /etc/init.d/heartbeat start")
+	waitFor(t, limit, "the original has the address", a.Slave.HoldsVIP)
 }
 
 // TestAdoptStopped is the same on a node whose heartbeat does not run, without dpkg on the second: it is about files.
