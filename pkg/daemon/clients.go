@@ -51,6 +51,7 @@ type clients struct {
 	list    []*client
 	ipfail  *ipfailClient
 	ending  bool
+	awaited *client // has been asked to end, and has not yet
 	stopped bool
 }
 
@@ -182,7 +183,8 @@ func (c *clients) died(now time.Time, cl *client, st *os.ProcessState, err error
 		c.reboot()
 	}
 	if c.ending {
-		if cl.asked { // another's death is seen when its turn comes
+		if cl == c.awaited { // another's death is seen when its turn comes
+			c.awaited = nil
 			c.stopNext()
 		}
 		return
@@ -255,15 +257,31 @@ func (c *clients) stopNext() {
 			cl.pid = 0
 			continue
 		}
-		if err := unix.Kill(-cl.pid, unix.SIGTERM); err != nil {
+		// One that has ended by itself just now has still to be told of.
+		if err := unix.Kill(-cl.pid, unix.SIGTERM); err != nil && !errors.Is(err, unix.ESRCH) {
 			c.log.Logf(halog.Error, "kill client %q: %v", cl.Command, err)
 			cl.pid = 0
 			continue
 		}
+		c.awaited = cl
 		return // died goes on
 	}
 	c.stopped = true
 	c.done()
+}
+
+// kill ends at once the clients that still run: the end of a shutdown that took too long. It is called
+// when the loop has ended, and nobody is told of their deaths.
+func (c *clients) kill() {
+	for _, cl := range c.list {
+		if cl.pid == 0 || c.ipfail != nil && isIpfail(cl.Command) {
+			continue
+		}
+		c.log.Logf(halog.Warn, "killing %s process group %d with signal 9", cl.Command, cl.pid)
+		if err := unix.Kill(-cl.pid, unix.SIGKILL); err != nil && !errors.Is(err, unix.ESRCH) {
+			c.log.Logf(halog.Error, "kill client %q: %v", cl.Command, err)
+		}
+	}
 }
 
 // deliver passes a message of the cluster to those who listen.

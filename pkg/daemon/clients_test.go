@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -77,6 +78,55 @@ func TestClientsStopTwice(t *testing.T) {
 	c.stop()
 	if answers != 2 {
 		t.Errorf("%d answers", answers)
+	}
+}
+
+// A client that has ended by itself as it is asked to is no reason not to wait for another.
+func TestClientsStopAsOneDies(t *testing.T) {
+	c, book, stopped := newClients(t, "/bin/sleep 61", "/bin/sleep 62")
+	c.start(time.Now())
+	first, last := c.list[0], c.list[1]
+	if err := unix.Kill(last.pid, unix.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	told := <-c.events // its end, of which the loop does not know yet
+	c.stop()
+	if first.asked || *stopped {
+		t.Fatalf("goes on before it knows of the end:\n%s", book)
+	}
+	told()
+	if !first.asked || *stopped {
+		t.Fatalf("first asked %v, stopped %v:\n%s", first.asked, *stopped, book)
+	}
+	if !pump(c, func() bool { return *stopped }) || first.pid != 0 {
+		t.Fatalf("not stopped:\n%s", book)
+	}
+	if strings.Contains(book.String(), "ERROR") {
+		t.Errorf("complains:\n%s", book)
+	}
+}
+
+// What does not end by SIGTERM is killed at the end of all, with what it has started.
+func TestClientsKilled(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "pid")
+	c, book, stopped := newClients(t, "/bin/sh -c 'trap \"\" TERM; sleep 63 & echo $! >"+file+".new; mv "+file+".new "+file+"; wait; wait'")
+	c.start(time.Now())
+	var child int
+	if !pump(c, func() bool {
+		text, _ := os.ReadFile(file)
+		child, _ = strconv.Atoi(strings.TrimSpace(string(text)))
+		return child > 0
+	}) {
+		t.Fatalf("does not start:\n%s", book)
+	}
+	c.stop()
+	if *stopped {
+		t.Fatal("does not wait")
+	}
+	c.kill()
+	c.wg.Wait()
+	if !pump(c, func() bool { return ended(child) }) {
+		t.Error("the client's child lives on")
 	}
 }
 

@@ -316,6 +316,7 @@ func (d *service) run() cluster.Exit {
 		d.loop.device.wait()
 	}
 	d.loop.sync.wait()
+	d.loop.clients.kill()
 	d.loop.clients.wg.Wait()
 	if d.loop.exit == nil {
 		return cluster.Exit{}
