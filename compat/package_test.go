@@ -326,21 +326,28 @@ fi
 /usr/sbin/ldirectord
 `
 
+// bareMachine is a machine without the originals, with the address 10.9.8.7, that is configured as one of a
+// pair: all but the resources.
+func bareMachine(t *testing.T, name string) (machine, *lab.Node) {
+	node, err := lab.Net(t).AddNode(lab.NodeSpec{Name: name, Links: []lab.Link{{Name: "eth0"}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := machine{t, node}
+	m.shelter()
+	m.run("dpkg --purge --force-depends heartbeat ldirectord ipvsadm && rm -rf /etc/ha.d /var/lib/heartbeat && ip addr add 10.9.8.7/24 brd + dev eth0")
+	m.write("/etc/ha.d/ha.cf", "logfile /var/log/ha-log\nkeepalive 100ms\ndeadtime 2\ninitdead 3\nbcast eth0\nauto_failback on\nnode "+name+" other\n", 0o644)
+	m.write("/etc/ha.d/authkeys", "auth 1\n1 crc\n", 0o600)
+	return m, node
+}
+
 // TestPackageAgain replaces an original, goes back to it and replaces it again; then has the unpacking fail. The original is a
 // stand-in, in a package of heartbeat's name and places.
 func TestPackageAgain(t *testing.T) {
 	t.Parallel()
 	lab.NeedPrograms(t, "dpkg-deb", "update-rc.d", "ip")
 	deb := filepath.Join(packages(t), "systole_0.1.0_amd64.deb")
-	node, err := lab.Net(t).AddNode(lab.NodeSpec{Name: "again", Links: []lab.Link{{Name: "eth0"}}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	m := machine{t, node}
-	m.shelter()
-	m.run("dpkg --purge --force-depends heartbeat ldirectord && rm -rf /etc/ha.d /var/lib/heartbeat && ip addr add 10.9.8.7/24 brd + dev eth0")
-	m.write("/etc/ha.d/ha.cf", "logfile /var/log/ha-log\nkeepalive 100ms\ndeadtime 2\ninitdead 3\nbcast eth0\nauto_failback on\nnode again other\n", 0o644)
-	m.write("/etc/ha.d/authkeys", "auth 1\n1 crc\n", 0o600)
+	m, _ := bareMachine(t, "again")
 	m.write("/etc/ha.d/haresources", "again 10.9.8.100\n", 0o644)
 	m.write("/tmp/old/DEBIAN/control", "Package: heartbeat\nVersion: 1:3.0.4-1\nArchitecture: all\nMaintainer: nobody <nobody@example.org>\nDescription: stands for heartbeat\n", 0o644)
 	m.write("/tmp/old/DEBIAN/conffiles", "/etc/init.d/heartbeat\n", 0o644)
@@ -375,15 +382,7 @@ func TestPackageUnderSystemd(t *testing.T) {
 	lab.NeedSystemd(t)
 	t.Parallel()
 	lab.NeedPrograms(t, "dpkg-deb", "ip")
-	node, err := lab.Net(t).AddNode(lab.NodeSpec{Name: "again", Links: []lab.Link{{Name: "eth0"}}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	m := machine{t, node}
-	m.shelter()
-	m.run("dpkg --purge --force-depends heartbeat ldirectord && rm -rf /etc/ha.d /var/lib/heartbeat && ip addr add 10.9.8.7/24 brd + dev eth0")
-	m.write("/etc/ha.d/ha.cf", "logfile /var/log/ha-log\nkeepalive 100ms\ndeadtime 2\ninitdead 3\nbcast eth0\nauto_failback on\nnode again other\n", 0o644)
-	m.write("/etc/ha.d/authkeys", "auth 1\n1 crc\n", 0o600)
+	m, node := bareMachine(t, "again")
 	m.write("/etc/ha.d/haresources", "again 10.9.8.100\n", 0o644)
 	s := lab.Boot(t, node)
 	u := unit{machine{t, s}, s}

@@ -77,17 +77,9 @@ esac
 func TestSystemd(t *testing.T) {
 	lab.NeedSystemd(t)
 	t.Parallel()
-	node, err := lab.Net(t).AddNode(lab.NodeSpec{Name: "ha-master", Links: []lab.Link{{Name: "eth0"}}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	m := machine{t, node}
-	m.shelter()
-	m.run("dpkg --purge --force-depends heartbeat ldirectord ipvsadm && rm -rf /etc/ha.d /var/lib/heartbeat && ip addr add 10.9.8.7/24 brd + dev eth0")
+	_, node := bareMachine(t, "ha-master")
 	s := lab.Boot(t, node)
 	u := unit{machine{t, s}, s}
-	u.write("/etc/ha.d/ha.cf", "logfile /var/log/ha-log\nkeepalive 100ms\ndeadtime 2\ninitdead 3\nbcast eth0\nauto_failback on\nnode ha-master other\n", 0o644)
-	u.write("/etc/ha.d/authkeys", "auth 1\n1 crc\n", 0o600)
 	u.write("/etc/ha.d/haresources", "ha-master 10.9.8.100 ldirectord own\n", 0o644)
 	u.write("/etc/ha.d/ldirectord.cf", "checkinterval=1\nvirtual=10.9.8.100:80\n\treal=10.9.8.7:80 masq\n\tservice=none\n\tchecktype=on\n\tprotocol=tcp\n", 0o644)
 	u.write("/etc/ha.d/resource.d/own", adminsScript, 0o755)
