@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/systole-ha/systole/pkg/lasting"
 )
 
 func (m *machine) adopt() error { return Adopt(m.Context(), m.options()) }
@@ -44,7 +46,7 @@ func TestAdoptAndUndo(t *testing.T) {
 	}
 	m.fails(m.adopt(), "adopted already")
 	m.write("/usr/sbin/.systole.systole", "half") // left by one that was killed
-	m.write(recordFile+unfinished, "half")
+	m.write(recordFile+lasting.Unfinished, "half")
 	m.must(m.undo())
 	m.same(before)
 	m.wasTold("stop original, start ours, stop ours, start original")

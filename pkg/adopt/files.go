@@ -11,6 +11,7 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/systole-ha/systole/pkg/lasting"
 	"github.com/systole-ha/systole/pkg/layout"
 )
 
@@ -30,9 +31,6 @@ type Record struct {
 
 // recordFile is where the record is kept.
 const recordFile = "/var/lib/systole/adopted"
-
-// unfinished is what a record that is being written has at its end.
-const unfinished = ".new"
 
 // step is called between any two changes of files: a test ends the program there.
 var step = func() {}
@@ -69,17 +67,7 @@ func (r Record) write() error {
 	if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
 		return err
 	}
-	if err := os.WriteFile(name+unfinished, append(text, '\n'), 0o644); err != nil {
-		return err
-	}
-	if err := fsync(name + unfinished); err != nil {
-		return err
-	}
-	step()
-	if err := os.Rename(name+unfinished, name); err != nil {
-		return err
-	}
-	return fsync(filepath.Dir(name))
+	return lasting.WriteFile(name, append(text, '\n'))
 }
 
 func fsync(name string) error {
@@ -93,7 +81,7 @@ func fsync(name string) error {
 // tidy removes what an adoption that was killed left half written, and the record's directory if nothing is in it.
 func tidy(root string) error {
 	var errs []error
-	for _, name := range []string{recordFile + unfinished, filepath.Dir(layout.Home) + "/.systole." + filepath.Base(layout.Home)} {
+	for _, name := range []string{recordFile + lasting.Unfinished, filepath.Dir(layout.Home) + "/.systole." + filepath.Base(layout.Home)} {
 		if err := os.Remove(root + name); !errors.Is(err, fs.ErrNotExist) {
 			errs = append(errs, err)
 		}

@@ -15,6 +15,7 @@ import (
 
 	"github.com/systole-ha/systole/pkg/halog"
 	"github.com/systole-ha/systole/pkg/hamsg"
+	"github.com/systole-ha/systole/pkg/lasting"
 )
 
 // nextGeneration raises the number that tells this run from earlier ones and saves it before
@@ -37,7 +38,7 @@ func nextGeneration(path string, now time.Time, log *halog.Logger) (uint64, erro
 			gen = old + 1
 		}
 	}
-	if err := writeSynced(path, fmt.Appendf(nil, "%15d\n", gen)); err != nil {
+	if err := lasting.WriteFile(path, fmt.Appendf(nil, "%15d\n", gen)); err != nil {
 		return 0, fmt.Errorf("save generation: %w", err)
 	}
 	log.Logf(halog.Info, "Heartbeat generation: %d", gen)
@@ -71,25 +72,10 @@ func nodeUUID(path string, log *halog.Logger) (hamsg.UUID, error) {
 		return u, fmt.Errorf("generate uuid: %w", err)
 	}
 	u[6], u[8] = u[6]&0x0f|0x40, u[8]&0x3f|0x80 // a random (version 4) uuid
-	if err := writeSynced(path, u[:]); err != nil {
+	if err := lasting.WriteFile(path, u[:]); err != nil {
 		return u, fmt.Errorf("save uuid: %w", err)
 	}
 	return u, nil
-}
-
-// writeSynced replaces path by data so that a power cut leaves the old or the new content.
-func writeSynced(path string, data []byte) error {
-	tmp := path + ".tmp"
-	f, err := os.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o644)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(data)
-	err = errors.Join(err, f.Sync(), f.Close())
-	if err != nil {
-		return errors.Join(err, os.Remove(tmp))
-	}
-	return os.Rename(tmp, path)
 }
 
 // NodeName is this machine's name as a node, lower case, and as uname -n has it.

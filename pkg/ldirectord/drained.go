@@ -13,6 +13,7 @@ import (
 
 	"github.com/systole-ha/systole/pkg/config/ldirectordcf"
 	"github.com/systole-ha/systole/pkg/director"
+	"github.com/systole-ha/systole/pkg/lasting"
 )
 
 // DrainRequest names real servers that are to get no new connections, or to get them again.
@@ -81,50 +82,22 @@ func (d *drainedServers) set(servers []director.Server) error {
 			return fmt.Errorf("drained servers: %w", err)
 		}
 		d.servers = nil
-		syncDir(filepath.Dir(d.path))
+		lasting.SyncDir(filepath.Dir(d.path))
 		return nil
 	}
 	text := []byte(drainedHeader)
 	for _, s := range servers {
 		text = fmt.Appendf(text, "%s %s\n", s.Virtual, s.Real)
 	}
-	if err := replaceFile(d.path, text); err != nil {
+	err := os.MkdirAll(filepath.Dir(d.path), 0o755)
+	if err == nil {
+		err = lasting.WriteFile(d.path, text)
+	}
+	if err != nil {
 		return fmt.Errorf("drained servers: %w", err)
 	}
 	d.servers = servers
 	return nil
-}
-
-// replaceFile writes a file that is the old one or the new one, whatever happens. It is on the disk when
-// replaceFile returns.
-func replaceFile(path string, text []byte) error {
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		return err
-	}
-	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".")
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(text)
-	err = errors.Join(err, f.Chmod(0o644), f.Sync(), f.Close())
-	if err == nil {
-		err = os.Rename(f.Name(), path)
-	}
-	if err != nil {
-		_ = os.Remove(f.Name()) // a leftover harms nobody
-		return err
-	}
-	syncDir(filepath.Dir(path))
-	return nil
-}
-
-// syncDir has a directory's changes written to the disk. Some file systems cannot; the change is made all
-// the same, and is to count.
-func syncDir(path string) {
-	if d, err := os.Open(path); err == nil {
-		_ = d.Sync()
-		_ = d.Close()
-	}
 }
 
 // drop forgets servers that the configuration does not have any more.
