@@ -54,7 +54,7 @@ func Parse(file string, text []byte, peers Peers) (*hbauth.Ring, diag.List) {
 	whole := diag.Pos{File: file}
 	switch {
 	case p.selected >= 0 && p.selected != p.wanted:
-		p.problems.Warnf(p.wantedAt, "auth", "a key line with that number below", "no key %d below: key %d signs", p.wanted, p.selected)
+		p.warn(p.wantedAt, "auth", "a key line with that number below", "no key %d below: key %d signs", p.wanted, p.selected)
 	case p.selected >= 0:
 	case p.wanted < 0:
 		p.fail(whole, "", "a line \"auth N\" before the key lines", fmt.Sprintf("Missing auth directive in keyfile [%s]", file), "no auth line")
@@ -62,17 +62,14 @@ func Parse(file string, text []byte, peers Peers) (*hbauth.Ring, diag.List) {
 		p.fail(p.wantedAt, "auth", "key line N after \"auth N\"", fmt.Sprintf("Auth Key [%d] not found in keyfile [%s]", p.wanted, file), "no key %d below", p.wanted)
 	}
 	p.leftovers()
-	if p.dropped > 0 {
-		p.problems.Errorf(whole, "", "", "%d more problems", p.dropped)
-	}
-	if errs, _ := p.problems.Count(); errs > 0 {
-		return nil, p.problems
+	if p.problems.Errors() > 0 {
+		return nil, p.problems.List(file)
 	}
 	ring, err := hbauth.NewRing(p.keys, p.selected)
 	if err != nil {
 		p.fail(whole, "", "", "", "%v", err)
 	}
-	return ring, p.problems
+	return ring, p.problems.List(file)
 }
 
 type parser struct {
@@ -84,12 +81,8 @@ type parser struct {
 	wanted   int // of the latest auth line
 	wantedAt diag.Pos
 	plugins  [hbauth.SHA256 + 1]bool // methods that were loaded
-	problems diag.List
-	dropped  int // problems beyond maxProblems
+	problems diag.Report
 }
-
-// maxProblems bounds the list for a file that is something else altogether.
-const maxProblems = 1000
 
 // line reads one line, which has its line end: so do the original's texts.
 func (p *parser) line(n int, line string) {
@@ -149,10 +142,10 @@ func (p *parser) key(pos diag.Pos, text string) {
 		key.Text = words[1]
 	}
 	if method == hbauth.SHA256 && len(key.Text) < shortKey {
-		p.problems.Warnf(pos, words[0], "at least 16 characters", "a short key can be guessed")
+		p.warn(pos, words[0], "at least 16 characters", "a short key can be guessed")
 	}
 	if _, twice := p.keys[number]; twice {
-		p.problems.Warnf(pos, "", "each number once", "key %d is above already: this one counts", number)
+		p.warn(pos, "", "each number once", "key %d is above already: this one counts", number)
 	}
 	p.keys[number], p.at[number] = key, pos
 	if number == p.wanted {
@@ -167,7 +160,7 @@ func (p *parser) leftovers() {
 	}
 	for n := range maxKey + 1 {
 		if key, ok := p.keys[n]; ok && key.Method != hbauth.SHA256 {
-			p.problems.Warnf(p.at[n], key.Method.String(), "no such key once every node signs with hmac-sha256", "packets that are signed with key %d are taken as well, and copies of them", n)
+			p.warn(p.at[n], key.Method.String(), "no such key once every node signs with hmac-sha256", "packets that are signed with key %d are taken as well, and copies of them", n)
 		}
 	}
 }
@@ -217,10 +210,9 @@ func scanInt(s string) (n int, rest string, ok bool) {
 }
 
 func (p *parser) fail(pos diag.Pos, directive, want, wire, format string, args ...any) {
-	if len(p.problems) >= maxProblems {
-		p.dropped++
-		return
-	}
-	p.problems.Errorf(pos, directive, want, format, args...)
-	p.problems[len(p.problems)-1].Wire = wire
+	p.problems.Add(diag.Problem{Pos: pos, Sev: diag.Error, Directive: directive, Want: want, Wire: wire, Msg: fmt.Sprintf(format, args...)})
+}
+
+func (p *parser) warn(pos diag.Pos, directive, want, format string, args ...any) {
+	p.problems.Add(diag.Problem{Pos: pos, Directive: directive, Want: want, Msg: fmt.Sprintf(format, args...)})
 }

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/systole-ha/systole/pkg/alloc"
+	"github.com/systole-ha/systole/pkg/diag"
 	"github.com/systole-ha/systole/pkg/hbauth"
 )
 
@@ -119,7 +120,7 @@ func TestMode(t *testing.T) {
 
 func TestManyProblems(t *testing.T) {
 	_, problems := Parse("authkeys", []byte(strings.Repeat("x\n", 32<<10)), Any)
-	if n := len(problems); n != maxProblems+1 {
+	if n := len(problems); n != diag.MaxProblems+1 {
 		t.Errorf("%d problems", n)
 	}
 }
@@ -137,7 +138,7 @@ func FuzzParse(f *testing.F) {
 		if (ring == nil) != (problems.Err() != nil) {
 			t.Errorf("ring %v with problems %v", ring != nil, problems)
 		}
-		if len(problems) > maxProblems+1 {
+		if len(problems) > diag.MaxProblems+1 {
 			t.Errorf("%d problems", len(problems))
 		}
 	})

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/systole-ha/systole/pkg/alloc"
+	"github.com/systole-ha/systole/pkg/diag"
 )
 
 const valid = "keepalive 1\ndeadtime 10\ninitdead 10\nauto_failback on\nlogfile /dev/null\nbcast eth0\nnode hba hbb\n"
@@ -296,8 +297,8 @@ func hostile() map[string]string {
 
 // Warnings alone, however many, refuse no file.
 func TestManyWarnings(t *testing.T) {
-	_, problems := Parse("ha.cf", []byte(valid+strings.Repeat("debug x\n", maxProblems+5)), host)
-	if n := len(problems); n != maxProblems+1 || problems.Err() != nil || problems[n-1].Msg != "5 more problems" {
+	_, problems := Parse("ha.cf", []byte(valid+strings.Repeat("debug x\n", diag.MaxProblems+5)), host)
+	if n := len(problems); n != diag.MaxProblems+1 || problems.Err() != nil || problems[n-1].Msg != "5 more problems" {
 		t.Errorf("%d problems, %v, %v", n, problems.Err(), problems[n-1])
 	}
 }
@@ -323,7 +324,7 @@ func FuzzParse(f *testing.F) {
 			t.Errorf("%d bytes allocated for %d", got, len(text))
 		}
 		c, problems := Parse("ha.cf", text, host)
-		if len(c.Nodes) > maxNodes || len(c.Media) > maxMedia || len(problems) > maxProblems+1 {
+		if len(c.Nodes) > maxNodes || len(c.Media) > maxMedia || len(problems) > diag.MaxProblems+1 {
 			t.Errorf("%d nodes, %d media, %d problems", len(c.Nodes), len(c.Media), len(problems))
 		}
 		for _, p := range problems {

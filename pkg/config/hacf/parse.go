@@ -17,9 +17,7 @@ type word struct {
 type parser struct {
 	cfg      *Config
 	host     Host
-	problems diag.List
-	dropped  int           // problems beyond maxProblems
-	worst    diag.Severity // of all problems
+	problems diag.Report
 	recorded map[string]string
 	seen     map[string]diag.Pos // last place of each directive: its value counts
 	bad      map[string]bool     // directives with a refused value
@@ -40,9 +38,6 @@ const (
 	space  = " \t\n\r\f"
 	delims = space + ","
 )
-
-// maxProblems bounds the list for a file that is something else altogether.
-const maxProblems = 1000
 
 // Parse reads a ha.cf. The Config is complete even if there are errors; it must not be run with
 // then. Problems that the original logs carry its text in Wire.
@@ -73,10 +68,7 @@ func Parse(file string, text []byte, host Host) (*Config, diag.List) {
 			p.cfg.Params = append(p.cfg.Params, Param{d.name, v, !told})
 		}
 	}
-	if p.dropped > 0 {
-		p.problems = append(p.problems, diag.Problem{Pos: diag.Pos{File: file}, Sev: p.worst, Msg: fmt.Sprintf("%d more problems", p.dropped)})
-	}
-	return p.cfg, p.problems
+	return p.cfg, p.problems.List(file)
 }
 
 // maxLine is the longest line, without its comment. The original takes what goes beyond its buffer
@@ -187,13 +179,8 @@ func (p *parser) note(sev diag.Severity, pos diag.Pos, directive, want, wire, fo
 	if sev == diag.Error && !p.judging {
 		p.bad[directive] = true
 	}
-	p.worst = max(p.worst, sev)
 	if p.unsound {
 		wire = ""
 	}
-	if len(p.problems) >= maxProblems {
-		p.dropped++
-		return
-	}
-	p.problems = append(p.problems, diag.Problem{Pos: pos, Sev: sev, Directive: directive, Want: want, Wire: wire, Msg: fmt.Sprintf(format, args...)})
+	p.problems.Add(diag.Problem{Pos: pos, Sev: sev, Directive: directive, Want: want, Wire: wire, Msg: fmt.Sprintf(format, args...)})
 }

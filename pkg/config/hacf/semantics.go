@@ -9,7 +9,7 @@ import (
 	"github.com/systole-ha/systole/pkg/diag"
 )
 
-// media are the directives of media.
+// mediaDirectives are those of media.
 var mediaDirectives = []string{"bcast", "ucast", "ucast6", "mcast", "mcast6", "serial", "ping", "ping6", "ping_group"}
 
 // builtin is what the original has before it reads a line.
@@ -36,8 +36,7 @@ func (p *parser) defaults() {
 // init_config). After errors in the lines the original stops before these checks, so their texts
 // are not what it would have logged; and a value that was refused is not judged once more.
 func (p *parser) semantics() {
-	errs, _ := p.problems.Count()
-	p.judging, p.unsound = true, errs > 0
+	p.judging, p.unsound = true, p.problems.Errors() > 0
 	c := p.cfg
 	if len(c.Media) == 0 && !p.anyBad(mediaDirectives...) {
 		p.fail(p.placeOf(""), "", "bcast, ucast, mcast or serial", "No heartbeat media defined", "no heartbeat media")

@@ -18,9 +18,6 @@ const (
 	blanks = " \t"
 )
 
-// maxProblems bounds the list for a file that is something else altogether.
-const maxProblems = 1000
-
 // Group is one logical line: a node and the resources that it prefers to run.
 type Group struct {
 	Node      string     // lower case
@@ -62,10 +59,7 @@ func Parse(file string, text []byte, nodes []string) ([]Group, diag.List) {
 	p.scripts()
 	p.keys()
 	p.problems.Sort()
-	if p.dropped > 0 {
-		p.problems = append(p.problems, diag.Problem{Pos: diag.Pos{File: file}, Sev: p.worst, Msg: fmt.Sprintf("%d more problems", p.dropped)})
-	}
-	return p.groups, p.problems
+	return p.groups, p.problems.List(file)
 }
 
 type parser struct {
@@ -75,9 +69,7 @@ type parser struct {
 	carriage bool         // one of them ended in a carriage return
 	refused  map[int]bool // lines with a node name that the daemon refuses
 	groups   []Group
-	problems diag.List
-	dropped  int           // problems beyond maxProblems
-	worst    diag.Severity // of all problems
+	problems diag.Report
 }
 
 func (p *parser) at(line, offset int) diag.Pos {
@@ -193,15 +185,10 @@ func (p *parser) warn(pos diag.Pos, wire, want, format string, args ...any) {
 
 // note adds a problem. wire is the original's text with places for the file and the last argument.
 func (p *parser) note(sev diag.Severity, pos diag.Pos, wire, want, format string, args ...any) {
-	p.worst = max(p.worst, sev)
-	if len(p.problems) >= maxProblems {
-		p.dropped++
-		return
-	}
 	if wire != "" {
 		wire = fmt.Sprintf(wire, p.file, args[len(args)-1])
 	}
-	p.problems = append(p.problems, diag.Problem{Pos: pos, Sev: sev, Msg: fmt.Sprintf(format, args...), Want: want, Wire: wire})
+	p.problems.Add(diag.Problem{Pos: pos, Sev: sev, Msg: fmt.Sprintf(format, args...), Want: want, Wire: wire})
 }
 
 // resource splits a word as ResourceManager's resource2script and resource2arg do.

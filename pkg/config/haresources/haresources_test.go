@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/systole-ha/systole/pkg/alloc"
+	"github.com/systole-ha/systole/pkg/diag"
 )
 
 func show(groups []Group) string {
@@ -92,7 +93,7 @@ func TestHostile(t *testing.T) {
 	} {
 		began := time.Now()
 		_, problems := Parse("haresources", []byte(text), []string{"a"})
-		if took := time.Since(began); took > 2*time.Second || len(problems) > maxProblems+1 {
+		if took := time.Since(began); took > 2*time.Second || len(problems) > diag.MaxProblems+1 {
 			t.Errorf("%s: %v, %d problems", name, took, len(problems))
 		}
 	}
@@ -113,7 +114,7 @@ func FuzzParse(f *testing.F) {
 				t.Errorf("group %+v", g)
 			}
 		}
-		if len(problems) > maxProblems+1 {
+		if len(problems) > diag.MaxProblems+1 {
 			t.Errorf("%d problems", len(problems))
 		}
 	})
@@ -121,8 +122,8 @@ func FuzzParse(f *testing.F) {
 
 // Warnings alone, however many, refuse no file.
 func TestManyWarnings(t *testing.T) {
-	_, problems := Parse("haresources", []byte(strings.Repeat("a\n", maxProblems+5)), []string{"a"})
-	if n := len(problems); n != maxProblems+1 || problems.Err() != nil {
+	_, problems := Parse("haresources", []byte(strings.Repeat("a\n", diag.MaxProblems+5)), []string{"a"})
+	if n := len(problems); n != diag.MaxProblems+1 || problems.Err() != nil {
 		t.Errorf("%d problems, %v, %v", n, problems.Err(), problems[n-1])
 	}
 }

@@ -34,8 +34,7 @@ func Parse(file string, text []byte, opts Options) (*Config, diag.List) {
 		p.endSection()
 	}
 	p.inherit()
-	p.tellDropped()
-	return p.cfg, p.problems
+	return p.cfg, p.problems.List(file)
 }
 
 // splitLines cuts a text at newlines; a final newline does not start another line.
@@ -51,9 +50,7 @@ type parser struct {
 	file     string
 	opts     Options
 	cfg      *Config
-	problems diag.List
-	errs     int // errors, those beyond maxProblems too
-	dropped  int // problems beyond maxProblems
+	problems diag.Report
 	line     int // the current line, from 1
 
 	sec      *section   // the section being read; nil in global state
@@ -123,11 +120,8 @@ func (p *parser) at(st statement, i int) diag.Pos {
 	return diag.Pos{File: p.file, Line: st.line, Col: column(st.raw, st.valueAt+i, st.expanded) + 1}
 }
 
-// maxProblems bounds the list for a file that is something else altogether, maxWire the original's text of each.
-const (
-	maxProblems = 1000
-	maxWire     = 500
-)
+// maxWire bounds the original's text of a problem.
+const maxWire = 500
 
 // fail records an error. wire is the original's text.
 func (p *parser) fail(pos diag.Pos, directive, wire, want, format string, args ...any) {
@@ -140,28 +134,10 @@ func (p *parser) warn(pos diag.Pos, directive, wire, want, format string, args .
 }
 
 func (p *parser) note(x diag.Problem) {
-	if x.Sev == diag.Error {
-		p.errs++
-	}
-	if len(p.problems) >= maxProblems {
-		p.dropped++
-		return
-	}
 	if len(x.Wire) > maxWire {
 		x.Wire = x.Wire[:maxWire] + "..."
 	}
-	p.problems = append(p.problems, x)
-}
-
-// tellDropped says how many problems are not in the list. They are an error if one of them, or of the list, is.
-func (p *parser) tellDropped() {
-	switch pos := (diag.Pos{File: p.file}); {
-	case p.dropped == 0:
-	case p.errs > 0:
-		p.problems.Errorf(pos, "", "", "%d more problems", p.dropped)
-	default:
-		p.problems.Warnf(pos, "", "", "%d more problems", p.dropped)
-	}
+	p.problems.Add(x)
 }
 
 // globalLine handles a line outside of sections.
@@ -189,9 +165,9 @@ func (p *parser) globalLine(raw string) {
 		return
 	}
 	st.value = p.cutComment(st)
-	errs := p.errs
+	errs := p.problems.Errors()
 	set(p, st)
-	if p.errs == errs {
+	if p.problems.Errors() == errs {
 		p.cfg.Global.places[st.name] = p.pos(st)
 	}
 }

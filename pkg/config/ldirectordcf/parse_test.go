@@ -50,8 +50,8 @@ func TestPositions(t *testing.T) {
 // A file that is something else altogether does not fill the log. Warnings alone never become an error.
 func TestManyProblems(t *testing.T) {
 	for line, sev := range map[string]diag.Severity{"junk " + strings.Repeat("x", 5000): diag.Error, "autoreload=yes # c": diag.Warning} {
-		_, problems := Parse("cf", []byte(strings.Repeat(line+"\n", maxProblems+7)), world())
-		if len(problems) != maxProblems+1 {
+		_, problems := Parse("cf", []byte(strings.Repeat(line+"\n", diag.MaxProblems+7)), world())
+		if len(problems) != diag.MaxProblems+1 {
 			t.Fatalf("%.20s: %d problems", line, len(problems))
 		}
 		for _, p := range problems {
@@ -59,7 +59,7 @@ func TestManyProblems(t *testing.T) {
 				t.Fatalf("%.20s: %d bytes, severity %d", line, n, p.Sev)
 			}
 		}
-		if last := problems[maxProblems].String(); !strings.HasSuffix(last, "7 more problems") {
+		if last := problems[diag.MaxProblems].String(); !strings.HasSuffix(last, "7 more problems") {
 			t.Errorf("%.20s: %s", line, last)
 		}
 	}
