@@ -24,9 +24,14 @@ const resendGap = 10 * time.Millisecond
 // maxResend is how many messages one request gets at most.
 const maxResend = 50
 
+// refuseGap is the least time between two refusals of the same message: a request is repeated every
+// max_rexmit_delay until it is answered, and on a slow network a dozen of them are under way by then.
+const refuseGap = time.Second
+
 // History is what we have sent and may have to send again.
 type History struct {
 	slots  [historySize]sent
+	refuse [historySize]refusal
 	high   uint64 // last sent
 	low    uint64 // highest that is no longer kept
 	acked  uint64 // acknowledged by every live node
@@ -38,6 +43,11 @@ type sent struct {
 	msg    *hamsg.Msg
 	at     time.Time
 	resent time.Time
+}
+
+type refusal struct {
+	seq uint64
+	at  time.Time
 }
 
 // NewHistory makes an empty history. maxDelay is the directive max_rexmit_delay.
@@ -105,7 +115,8 @@ type Answer struct {
 // Request answers a node that asks for the numbers from first to last. beyond says that last has
 // never been sent. What a node asks for it gets, whatever it has acknowledged: the acknowledgement
 // may have been for an earlier run of ours. (The original goes by the acknowledgement, and is then
-// asked for ever.)
+// asked for ever.) A refusal, which all nodes hear, is repeated after a second at the earliest. (The original
+// repeats it at once.)
 func (h *History) Request(first, last uint64, now time.Time) (answers []Answer, beyond bool) {
 	if last > h.high {
 		beyond, last = true, h.high
@@ -113,10 +124,17 @@ func (h *History) Request(first, last uint64, now time.Time) (answers []Answer, 
 	for seq := first; seq <= last && len(answers) < maxResend; seq++ {
 		s := &h.slots[seq%historySize]
 		switch {
-		case seq <= h.low:
-			answers = append(answers, Answer{Seq: seq, Refusal: "seqno too low"})
-		case s.seq != seq:
-			answers = append(answers, Answer{Seq: seq, Refusal: "seqno not found"})
+		case seq <= h.low || s.seq != seq:
+			r := &h.refuse[seq%historySize]
+			if r.seq == seq && now.Sub(r.at) < refuseGap {
+				continue
+			}
+			*r = refusal{seq: seq, at: now}
+			why := "seqno not found"
+			if seq <= h.low {
+				why = "seqno too low"
+			}
+			answers = append(answers, Answer{Seq: seq, Refusal: why})
 		case s.resent.IsZero() || now.Sub(s.resent) >= h.resend:
 			s.resent = now
 			answers = append(answers, Answer{Seq: seq, Msg: s.msg})

@@ -72,6 +72,24 @@ func TestRequestPace(t *testing.T) {
 	}
 }
 
+// TestRefusalPace: requests that were under way when a refusal left are not refused again each.
+func TestRefusalPace(t *testing.T) {
+	h := filled(510, start)
+	for _, tt := range []struct {
+		after time.Duration
+		want  string
+	}{
+		{0, "9:seqno too low a:seqno too low b"},
+		{250 * time.Millisecond, "b"},
+		{999 * time.Millisecond, "b"},
+		{2 * time.Second, "9:seqno too low a:seqno too low b"},
+	} {
+		if got, _ := h.Request(9, 11, start.Add(tt.after)); answers(got) != tt.want {
+			t.Errorf("after %v: got %q, want %q", tt.after, answers(got), tt.want)
+		}
+	}
+}
+
 // TestFilling says once that acknowledgements do not come, and once that it gets serious.
 func TestFilling(t *testing.T) {
 	h := NewHistory(250 * time.Millisecond)
