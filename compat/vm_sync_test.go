@@ -17,10 +17,14 @@ import (
 // that haresources prefers starts when the other has them already: with failbacksync in systole.cf it gets
 // the resources when it knows the connections, and not before.
 func TestVMConnections(t *testing.T) {
-	if !lab.InVM(t, lab.WithSystole(t), func(s *lab.Spec) { s.Limit, s.Memory = 6*time.Minute, 2048 }) {
+	if !lab.InVM(t, lab.WithSystole(t), func(s *lab.Spec) { s.Limit, s.Memory = 8*time.Minute, 2048 }) {
 		return
 	}
-	h := tutorial(t, lab.HostsOptions{Env: []string{"SYSTOLE_NO_REBOOT=1"}, Config: map[string]string{
+	h := tutorial(t, lab.HostsOptions{Env: []string{"SYSTOLE_NO_REBOOT=1"}, MasterConfig: map[string]string{
+		"/etc/ha.d/ha.cf": patient(true),
+	}, SlaveConfig: map[string]string{
+		"/etc/ha.d/ha.cf": patient(false),
+	}, Config: map[string]string{
 		"/etc/ha.d/systole.cf":  "failbacksync 300\n",
 		"/etc/ha.d/haresources": "ha-master ldirectord LVSSyncDaemonSwap::master IPaddr::172.16.60.111\n",
 		"/etc/ha.d/ldirectord.cf": "checktimeout=3\ncheckinterval=2\nquiescent=no\nvirtual=172.16.60.111:7000\n" +
@@ -58,7 +62,7 @@ func TestVMConnections(t *testing.T) {
 		}
 	})
 	start(h.Slave)
-	waitFor(t, time.Minute, "ha-slave owns", func() bool {
+	waitFor(t, 2*time.Minute, "ha-slave owns", func() bool {
 		return h.Slave.HoldsVIP() && strings.Count(table(t.Context(), h.Slave), ":7000") == 3 && strings.HasPrefix(daemon(h.Slave), "master sync daemon")
 	})
 
