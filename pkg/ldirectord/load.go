@@ -84,6 +84,9 @@ type LoadOptions struct {
 // How long one name of a configuration may take to resolve.
 const lookupLimit = 10 * time.Second
 
+// How long a directory may take to say that it is there.
+const statLimit = time.Second
+
 // Load reads an instance's configuration. Names in it are resolved, which may take time.
 func Load(ctx context.Context, in Instance, o LoadOptions) File {
 	pid := os.Getpid()
@@ -234,8 +237,17 @@ func (o LoadOptions) Parser(ctx context.Context) ldirectordcf.Options {
 			return f.Close()
 		},
 		DirExists: func(path string) bool {
-			info, err := os.Stat(path)
-			return err == nil && info.IsDir()
+			there := make(chan bool, 1)
+			go func() {
+				info, err := os.Stat(path)
+				there <- err == nil && info.IsDir()
+			}()
+			select {
+			case yes := <-there:
+				return yes
+			case <-time.After(statLimit):
+				return true // or its file server does not answer, which is no reason for not starting
+			}
 		},
 		Hostname: host,
 		Debug:    o.Debug,

@@ -2,25 +2,30 @@ package ldirectord
 
 import (
 	"context"
+	"errors"
+	"io/fs"
 	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 )
 
-// How long the listing of maintenancedir, and a host's name, are good for; and how many names
-// are looked up at a time.
+// How long the listing of maintenancedir, and a host's name, are good for; how long a new listing is
+// waited for, which is of a check's time; and how many names are looked up at a time.
 const (
-	listingAge  = 50 * time.Millisecond
-	hostnameAge = time.Minute
-	lookups     = 16
+	listingAge   = 50 * time.Millisecond
+	hostnameAge  = time.Minute
+	listingLimit = 100 * time.Millisecond
+	lookups      = 16
 )
 
 // maintenance looks for files that take servers out (maintenancedir). It is used by checks, which
-// run at the same time; names are looked up behind their backs.
+// run at the same time; names are looked up behind their backs, and so is the directory where it does
+// not answer: until then what was in it last counts.
 type maintenance struct {
 	dir    string
 	lookup func(ctx context.Context, addr string) ([]string, error)
@@ -28,11 +33,17 @@ type maintenance struct {
 	group  *sync.WaitGroup
 	slots  chan struct{}
 
-	mu     sync.Mutex
+	mu      sync.Mutex
+	listing listing
+	listed  time.Time     // when it was asked for last
+	reading chan struct{} // closed when it is there; nil if it is not being read
+	hosts   map[netip.Addr]*hostName
+}
+
+// listing is what is in the directory.
+type listing struct {
 	files  map[string]bool
 	byName bool // there are files that are named after no address
-	listed time.Time
-	hosts  map[netip.Addr]*hostName
 }
 
 type hostName struct {
@@ -64,12 +75,12 @@ func (m *maintenance) file(real netip.AddrPort) string {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.list()
-	if len(m.files) == 0 {
+	if len(m.listing.files) == 0 {
 		return ""
 	}
 	port := real.String()[strings.LastIndexByte(real.String(), ':'):]
 	names := []string{strings.TrimSuffix(real.String(), port)}
-	if m.byName {
+	if m.listing.byName {
 		if h := m.host(real.Addr()); h.fqdn != "" {
 			names = append(names, h.fqdn)
 			if h.short != "" {
@@ -79,39 +90,72 @@ func (m *maintenance) file(real netip.AddrPort) string {
 	}
 	for _, name := range names {
 		for _, file := range []string{name + port, name} {
-			if !m.files[file] {
-				continue
-			}
-			path := filepath.Join(m.dir, file)
-			if _, err := os.Stat(path); err == nil {
-				return path
+			if m.listing.files[file] {
+				return filepath.Join(m.dir, file)
 			}
 		}
 	}
 	return ""
 }
 
-// list reads the directory unless it was read just now.
+// list has the directory read unless that was done just now, and waits for it, but not for long. The
+// lock is held, but for the waiting.
 func (m *maintenance) list() {
-	if time.Since(m.listed) < listingAge {
+	if m.reading == nil && time.Since(m.listed) >= listingAge {
+		m.listed, m.reading = time.Now(), make(chan struct{})
+		go m.read() // nobody waits for its end: the kernel may keep it for ever
+	}
+	left := listingLimit - time.Since(m.listed)
+	if m.reading == nil || left <= 0 {
 		return
 	}
-	m.listed = time.Now()
-	m.files, m.byName = nil, false
-	f, err := os.Open(m.dir)
-	if err != nil {
-		return // nobody is in maintenance then, as with the original
+	reading := m.reading
+	m.mu.Unlock()
+	defer m.mu.Lock()
+	timer := time.NewTimer(left)
+	defer timer.Stop()
+	select {
+	case <-reading:
+	case <-timer.C:
 	}
-	defer f.Close()
-	names, _ := f.Readdirnames(-1) // what can be read counts
-	m.files = make(map[string]bool, len(names))
-	for _, n := range names {
-		m.files[n] = true
+}
+
+// read reads the directory. If that fails, what is known of it still counts.
+func (m *maintenance) read() {
+	l, err := readListing(m.dir)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if err == nil {
+		m.listing = l
+	}
+	close(m.reading)
+	m.reading = nil
+}
+
+// readListing lists a directory. Nobody is in maintenance if there is none, as with the original.
+func readListing(dir string) (l listing, err error) {
+	entries, err := os.ReadDir(dir)
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
+		return l, nil
+	}
+	if err != nil {
+		return l, err
+	}
+	l.files = make(map[string]bool, len(entries))
+	for _, e := range entries {
+		n := e.Name()
+		if e.Type()&fs.ModeSymlink != 0 {
+			if _, err := os.Stat(filepath.Join(dir, n)); err != nil {
+				continue // it leads nowhere
+			}
+		}
+		l.files[n] = true
 		bare := strings.TrimSuffix(strings.TrimPrefix(n, "["), "]")
 		_, errAddr := netip.ParseAddr(bare)
 		_, errPort := netip.ParseAddrPort(n)
-		m.byName = m.byName || errAddr != nil && errPort != nil
+		l.byName = l.byName || errAddr != nil && errPort != nil
 	}
+	return l, nil
 }
 
 // host is what is known of a server's name. It is asked for in the background.

@@ -10,6 +10,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 func TestMaintenanceNames(t *testing.T) {
@@ -113,4 +115,35 @@ func TestMaintenanceDir(t *testing.T) {
 		b.expect("tcp:10.0.0.1:80 10.0.0.2:80*3 10.0.0.3:80*1")
 		b.stop()
 	})
+}
+
+// TestMaintenanceHangs: a directory that does not answer, as one of a file server that is gone, holds up
+// neither checks nor the end; what was in it last counts.
+func TestMaintenanceHangs(t *testing.T) {
+	b := newBench(t, "")
+	dir := filepath.Join(b.dir, "down")
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "10.0.0.3"), nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	b.write("maintenancedir=" + dir + "\n" + twoReals)
+	b.farm.set(up, "10.0.0.2:80", "10.0.0.3:80")
+	b.running()
+	b.wait("tcp:10.0.0.1:80 10.0.0.2:80*3")
+	if err := unix.Mkfifo(dir+".fifo", 0o644); err != nil { // opening it hangs
+		t.Fatal(err)
+	}
+	if err := unix.Renameat2(unix.AT_FDCWD, dir+".fifo", unix.AT_FDCWD, dir, unix.RENAME_EXCHANGE); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if f, err := os.OpenFile(dir, os.O_RDWR, 0); err == nil {
+			f.Close()
+		}
+	})
+	b.farm.set(refused, "10.0.0.2:80")
+	b.wait("tcp:10.0.0.1:80 127.0.0.1:80*1")
+	b.stopped()
 }
