@@ -9,6 +9,7 @@ import (
 // Status is a copy of what a director knows.
 type Status struct {
 	State    State           `json:"state"`
+	Unread   string          `json:"unread"`   // why the table could not be read the last time, and its counters are old; empty if it could
 	Virtuals []VirtualStatus `json:"virtuals"` // in file order
 }
 
@@ -80,7 +81,7 @@ type Failure struct {
 
 // Status returns a copy of the director's state.
 func (d *Director) Status() Status {
-	s := Status{State: d.state}
+	s := Status{State: d.state, Unread: d.table.unreadable}
 	for _, v := range d.virtuals {
 		vs := VirtualStatus{ID: v.id, Fallback: d.fallbackIn(v), Repairs: v.repairs, Error: v.refused}
 		for _, m := range v.members {

@@ -150,20 +150,11 @@ func (c *Command) waitDrained(ctx context.Context, d drainCall, in Instance, ser
 		if err != nil {
 			return c.failed(fmt.Errorf("drain: %w", err))
 		}
-		busy, left := "", uint32(0)
-		for _, v := range r.Virtuals {
-			for _, real := range v.Reals {
-				if real.Active > 0 && slices.Contains(servers, director.Server{Virtual: v.ID, Real: real.Addr}) {
-					busy += fmt.Sprintf(", %s (%s) %d", real.Addr, v.ID, real.Active)
-					left += real.Active
-				}
-			}
-		}
-		if left == 0 {
+		text := waitsFor(r, servers)
+		if text == "" {
 			fmt.Fprintln(c.Stdout, "drained")
 			return exitOK
 		}
-		text := fmt.Sprintf("%d active connections: %s", left, strings.TrimPrefix(busy, ", "))
 		if time.Since(told) >= drainTell {
 			told = time.Now()
 			fmt.Fprintln(c.Stderr, text)
@@ -175,4 +166,28 @@ func (c *Command) waitDrained(ctx context.Context, d drainCall, in Instance, ser
 			return exitTimeout
 		}
 	}
+}
+
+// waitsFor says why the servers are not drained, or not known to be; empty if they are.
+func waitsFor(r Report, servers []director.Server) string {
+	if r.Unread != "" {
+		return "the table cannot be read: " + r.Unread
+	}
+	busy, left := "", uint32(0)
+	for _, v := range r.Virtuals {
+		for _, real := range v.Reals {
+			switch {
+			case !slices.Contains(servers, director.Server{Virtual: v.ID, Real: real.Addr}):
+			case v.Error != "":
+				return "the table refuses: " + v.Error
+			case real.Active > 0:
+				busy += fmt.Sprintf(", %s (%s) %d", real.Addr, v.ID, real.Active)
+				left += real.Active
+			}
+		}
+	}
+	if left == 0 {
+		return ""
+	}
+	return fmt.Sprintf("%d active connections: %s", left, strings.TrimPrefix(busy, ", "))
 }

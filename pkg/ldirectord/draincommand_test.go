@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -146,6 +147,33 @@ func TestDrainWaits(t *testing.T) {
 		t.Errorf("drain: %+v", c)
 	}
 	b.stopped()
+}
+
+// TestDrainWaitsForTheTable: no servers are drained as long as nobody knows.
+func TestDrainWaitsForTheTable(t *testing.T) {
+	for name, bad := range map[string]mood{"unreadable": {syscall.ENOBUFS, 0, 1}, "refuses": {syscall.ENOBUFS, 1, 0}} {
+		t.Run(name, func(t *testing.T) {
+			b := newBench(t, drainable)
+			b.farm.set(up, "10.0.0.2:80", "10.0.0.2:81", "10.0.0.3:80")
+			table := moodyTable{unclosed{b.table}, new(atomic.Pointer[mood])}
+			table.mood.Store(&mood{})
+			b.change = func(o *Options) { o.OpenTable = func() (ipvs.Table, error) { return table, nil } }
+			b.running()
+			b.wait("tcp:10.0.0.1:80 10.0.0.2:80*3 10.0.0.3:80*1 tcp:10.0.0.1:81 10.0.0.2:81*5 fwm:7 10.0.0.2:80*4")
+			table.mood.Store(&bad)
+			if c := b.run("drain", "10.0.0.2", "--wait", "--timeout=1"); c.code != 4 || !strings.Contains(c.stderr, "no buffer space available") {
+				t.Errorf("drain: %+v", c)
+			}
+			if c := b.run("status", "--verbose"); !strings.Contains(c.stdout, "no buffer space available") {
+				t.Errorf("status: %+v", c)
+			}
+			table.mood.Store(&mood{})
+			if c := b.run("drain", "10.0.0.2", "--wait", "--timeout=1m"); c.code != 0 || !strings.HasSuffix(c.stdout, "\ndrained\n") {
+				t.Errorf("drain: %+v", c)
+			}
+			b.stopped()
+		})
+	}
 }
 
 func TestDrainMistakes(t *testing.T) {

@@ -40,6 +40,9 @@ func (r *Report) Write(out io.Writer, now time.Time) error {
 			b.WriteString("  " + line + "\n")
 		}
 	}
+	if r.Unread != "" {
+		b.WriteString("the table cannot be read, its counters are old: " + r.Unread + "\n")
+	}
 	for _, v := range r.Virtuals {
 		writeVirtual(&b, v, now)
 	}
