@@ -17,7 +17,6 @@ import (
 	"github.com/systole-ha/systole/pkg/config/hacf"
 	"github.com/systole-ha/systole/pkg/config/hadir"
 	"github.com/systole-ha/systole/pkg/config/haresources"
-	"github.com/systole-ha/systole/pkg/config/ldirectordcf"
 	"github.com/systole-ha/systole/pkg/config/systolecf"
 	"github.com/systole-ha/systole/pkg/daemon"
 	"github.com/systole-ha/systole/pkg/diag"
@@ -237,7 +236,7 @@ func (in *inspector) haresources(file string, text []byte, nodes []string) {
 func (in *inspector) ldirectord(file string, text []byte) {
 	options := ldirectord.LoadOptions{Getenv: in.env.Getenv}.Parser(context.Background())
 	options.Writable = writable // the daemon's own test creates the file
-	cfg, problems := ldirectordcf.Parse(file, text, options)
+	cfg, problems := ldirectord.Parse(file, text, options)
 	reals, fallbacks := 0, 0
 	for _, v := range cfg.Virtuals {
 		reals += len(v.Reals)

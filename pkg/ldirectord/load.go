@@ -98,7 +98,7 @@ func Load(ctx context.Context, in Instance, o LoadOptions) File {
 		}
 	}
 	f := File{stamp: read}
-	config, problems := ldirectordcf.Parse(in.Config, text, o.Parser(ctx))
+	config, problems := Parse(in.Config, text, o.Parser(ctx))
 	f.Config, f.Problems = config, problems
 	var lines []string
 	for _, p := range problems {
