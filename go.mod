@@ -7,6 +7,7 @@ go 1.26.0
 // programs and tests.
 godebug (
 	rsa1024min=0
+	tlsmaxrsasize=16384 // as OpenSSL
 	tlssha1=1
 	x509negativeserial=1
 )

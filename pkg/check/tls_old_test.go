@@ -24,6 +24,7 @@ func TestOldServers(t *testing.T) {
 	}{
 		{"negative serial number", []string{"-newkey", "rsa:2048", "-set_serial", "-5"}, nil},
 		{"signature with SHA-1", []string{"-newkey", "rsa:2048"}, []string{"-tls1_2", "-sigalgs", "RSA+SHA1", "-cipher", "ECDHE:@SECLEVEL=0"}},
+		{"key of 8200 bits", []string{"-newkey", "rsa:8200", "-pkeyopt", "rsa_keygen_primes:5"}, nil}, // of five primes: those are found soon
 		{"key of 512 bits", []string{"-newkey", "rsa:512"}, []string{"-tls1_2", "-cipher", "ECDHE:@SECLEVEL=0"}},
 	}
 	for _, tt := range tests {
