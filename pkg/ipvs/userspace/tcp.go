@@ -6,8 +6,10 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -128,26 +130,43 @@ func (s *service) proxy(ctx context.Context, client *net.TCPConn) {
 	s.f.mu.Lock()
 	idle, _, _ := s.f.timeouts()
 	s.f.mu.Unlock()
+	life := &life{idle: idle}
+	life.moved()
 	var wg sync.WaitGroup
 	wg.Add(1)
 	go func() {
 		defer wg.Done()
-		copyHalf(client, server, idle, func(n int) { sess.count(0, uint64(n), 0, 1) })
+		copyHalf(client, server, life, func(n int) { sess.count(0, uint64(n), 0, 1) })
 	}()
-	copyHalf(server, client, idle, func(n int) { sess.count(uint64(n), 0, 1, 0) })
+	copyHalf(server, client, life, func(n int) { sess.count(uint64(n), 0, 1, 0) })
 	wg.Wait()
 }
 
+// life is how long a connection has to live: both ways share it, as one side may have nothing to say.
+type life struct {
+	idle time.Duration
+	last atomic.Pointer[time.Time] // when a byte came, either way
+}
+
+func (l *life) moved() {
+	now := time.Now()
+	l.last.Store(&now)
+}
+
+// end is when it is over unless a byte comes.
+func (l *life) end() time.Time { return l.last.Load().Add(l.idle) }
+
 // copyHalf moves bytes one way until src ends, then closes dst's write side; on an error or
-// after idle without a byte it closes both, so that the other half ends too.
-func copyHalf(dst, src *net.TCPConn, idle time.Duration, count func(int)) {
+// at the end of life it closes both, so that the other half ends too.
+func copyHalf(dst, src *net.TCPConn, life *life, count func(int)) {
 	buf := make([]byte, 32<<10)
 	for {
-		if err := src.SetReadDeadline(time.Now().Add(idle)); err != nil {
+		if err := src.SetReadDeadline(life.end()); err != nil {
 			break
 		}
 		n, rerr := src.Read(buf)
 		if n > 0 {
+			life.moved()
 			count(n)
 			if _, err := dst.Write(buf[:n]); err != nil {
 				break
@@ -158,6 +177,9 @@ func copyHalf(dst, src *net.TCPConn, idle time.Duration, count func(int)) {
 				return
 			}
 			break
+		}
+		if errors.Is(rerr, os.ErrDeadlineExceeded) && time.Now().Before(life.end()) {
+			continue // something came the other way
 		}
 		if rerr != nil {
 			break

@@ -249,6 +249,65 @@ func TestUDP(t *testing.T) {
 	}
 }
 
+// A connection on which only one side talks is not idle: a long download, whose client has nothing to say.
+func TestOneWayTraffic(t *testing.T) {
+	f := newForwarder(t)
+	if err := f.SetTimeouts(context.Background(), ipvs.Timeouts{TCP: 1}); err != nil {
+		t.Fatal(err)
+	}
+	l, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	const words = 12 // of 200 ms each
+	go func() {
+		c, err := l.Accept()
+		if err != nil {
+			return
+		}
+		defer c.Close()
+		for range words {
+			time.Sleep(200 * time.Millisecond)
+			if _, err := io.WriteString(c, "word\n"); err != nil {
+				return
+			}
+		}
+	}()
+	vip := freePort(t, "tcp")
+	s := virtual(ipvs.TCP, vip, "rr")
+	do(t, f, ipvs.AddService, s)
+	do(t, f, ipvs.AddDest, s, ipvs.Dest{Addr: netip.MustParseAddrPort(l.Addr().String()), Forward: ipvs.Masq, Weight: 1})
+	c, err := net.Dial("tcp4", vip.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	c.SetDeadline(time.Now().Add(20 * time.Second))
+	if text, err := io.ReadAll(c); err != nil || string(text) != strings.Repeat("word\n", words) {
+		t.Errorf("%q, %v", text, err)
+	}
+}
+
+// A connection on which nobody talks ends.
+func TestIdle(t *testing.T) {
+	f := newForwarder(t)
+	if err := f.SetTimeouts(context.Background(), ipvs.Timeouts{TCP: 1}); err != nil {
+		t.Fatal(err)
+	}
+	vip := freePort(t, "tcp")
+	s := virtual(ipvs.TCP, vip, "rr")
+	do(t, f, ipvs.AddService, s)
+	do(t, f, ipvs.AddDest, s, ipvs.Dest{Addr: backend(t, "a"), Forward: ipvs.Masq, Weight: 1})
+	_, c := greet(t, vip, "127.0.0.1")
+	defer c.Close()
+	c.SetDeadline(time.Now().Add(20 * time.Second))
+	begin := time.Now()
+	if _, err := io.ReadAll(c); !errors.Is(err, syscall.ECONNRESET) {
+		t.Errorf("after %v: %v", time.Since(begin), err)
+	}
+}
+
 // A service cannot be had where somebody listens already, and the table says no more than is true.
 func TestAddressInUse(t *testing.T) {
 	f := newForwarder(t)
