@@ -206,8 +206,9 @@ func TestDeadServerRefusesClient(t *testing.T) {
 	}
 }
 
-func TestUDP(t *testing.T) {
-	f := newForwarder(t)
+// answerer answers each datagram with its name and what is in it.
+func answerer(t *testing.T, name string) netip.AddrPort {
+	t.Helper()
 	pc, err := net.ListenPacket("udp4", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -221,14 +222,33 @@ func TestUDP(t *testing.T) {
 			if err != nil {
 				return
 			}
-			pc.WriteTo(append([]byte("re: "), buf[:n]...), from)
+			pc.WriteTo(append([]byte(name+": "), buf[:n]...), from)
 		}
 	}()
 	t.Cleanup(func() { pc.Close(); <-done })
+	return netip.MustParseAddrPort(pc.LocalAddr().String())
+}
+
+// say sends a datagram and returns the answer.
+func say(t *testing.T, c net.Conn, text string) string {
+	t.Helper()
+	if _, err := io.WriteString(c, text); err != nil {
+		t.Fatal(err)
+	}
+	buf := make([]byte, 2048)
+	n, err := c.Read(buf)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(buf[:n])
+}
+
+func TestUDP(t *testing.T) {
+	f := newForwarder(t)
 	vip := freePort(t, "udp")
 	s := virtual(ipvs.UDP, vip, "rr")
 	do(t, f, ipvs.AddService, s)
-	do(t, f, ipvs.AddDest, s, ipvs.Dest{Addr: netip.MustParseAddrPort(pc.LocalAddr().String()), Forward: ipvs.Masq, Weight: 1})
+	do(t, f, ipvs.AddDest, s, ipvs.Dest{Addr: answerer(t, "re"), Forward: ipvs.Masq, Weight: 1})
 	c, err := net.Dial("udp4", vip.String())
 	if err != nil {
 		t.Fatal(err)
@@ -236,16 +256,99 @@ func TestUDP(t *testing.T) {
 	defer c.Close()
 	c.SetDeadline(time.Now().Add(5 * time.Second))
 	for i := range 3 {
-		fmt.Fprintf(c, "datagram %d", i)
-		buf := make([]byte, 2048)
-		n, err := c.Read(buf)
-		if err != nil || string(buf[:n]) != fmt.Sprintf("re: datagram %d", i) {
-			t.Fatalf("datagram %d: %q, %v", i, buf[:n], err)
+		if got := say(t, c, fmt.Sprintf("datagram %d", i)); got != fmt.Sprintf("re: datagram %d", i) {
+			t.Fatalf("datagram %d: %q", i, got)
 		}
 	}
 	e, _ := f.Snapshot(context.Background())
 	if e[0].Dests[0].ActiveConns != 1 || e[0].Stats.Conns != 1 || e[0].Stats.InPkts != 3 {
 		t.Errorf("one flow of three datagrams is counted as %+v", e[0])
+	}
+}
+
+// A datagram of a one-packet service leaves nothing behind when it is answered; one without an answer does not
+// hold up the end.
+func TestOnePacket(t *testing.T) {
+	f := newForwarder(t)
+	vip := freePort(t, "udp")
+	s := virtual(ipvs.UDP, vip, "rr")
+	s.OnePacket = true
+	do(t, f, ipvs.AddService, s)
+	do(t, f, ipvs.AddDest, s, ipvs.Dest{Addr: answerer(t, "a"), Forward: ipvs.Masq, Weight: 1})
+	do(t, f, ipvs.AddDest, s, ipvs.Dest{Addr: answerer(t, "b"), Forward: ipvs.Masq, Weight: 1})
+	c, err := net.Dial("udp4", vip.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	c.SetDeadline(time.Now().Add(10 * time.Second))
+	for i := range 20 {
+		if got, want := say(t, c, "hello"), string("ab"[i%2])+": hello"; got != want {
+			t.Errorf("datagram %d: %q, want %q", i, got, want)
+		}
+	}
+	for begin := time.Now(); ; time.Sleep(10 * time.Millisecond) {
+		e, err := f.Snapshot(context.Background())
+		if err != nil {
+			t.Fatal(err)
+		}
+		active := e[0].Dests[0].ActiveConns + e[0].Dests[1].ActiveConns
+		if active == 0 {
+			break
+		}
+		if time.Since(begin) > 5*time.Second {
+			t.Fatalf("%d connections are left", active)
+		}
+	}
+	do(t, f, ipvs.DelService, s)
+	do(t, f, ipvs.AddService, s)
+	silent, err := net.ListenPacket("udp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer silent.Close()
+	do(t, f, ipvs.AddDest, s, ipvs.Dest{Addr: netip.MustParseAddrPort(silent.LocalAddr().String()), Forward: ipvs.Masq, Weight: 1})
+	if _, err := io.WriteString(c, "anybody there?"); err != nil {
+		t.Fatal(err)
+	}
+	silent.SetReadDeadline(time.Now().Add(5 * time.Second))
+	if _, _, err := silent.ReadFrom(make([]byte, 100)); err != nil {
+		t.Fatal(err)
+	}
+	begin := time.Now()
+	if err := f.Close(); err != nil {
+		t.Error(err)
+	}
+	if took := time.Since(begin); took > 3*time.Second {
+		t.Errorf("closing took %v", took)
+	}
+}
+
+// A client whose server is deleted gets another, though it goes on talking from the same port.
+func TestUDPServerGone(t *testing.T) {
+	f := newForwarder(t)
+	vip := freePort(t, "udp")
+	s := virtual(ipvs.UDP, vip, "rr")
+	a, b := answerer(t, "a"), answerer(t, "b")
+	do(t, f, ipvs.AddService, s)
+	do(t, f, ipvs.AddDest, s, ipvs.Dest{Addr: a, Forward: ipvs.Masq, Weight: 1})
+	c, err := net.Dial("udp4", vip.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	c.SetDeadline(time.Now().Add(10 * time.Second))
+	if got := say(t, c, "hello"); got != "a: hello" {
+		t.Fatalf("%q", got)
+	}
+	do(t, f, ipvs.AddDest, s, ipvs.Dest{Addr: b, Forward: ipvs.Masq, Weight: 1})
+	do(t, f, ipvs.EditDest, s, ipvs.Dest{Addr: a, Forward: ipvs.Masq, Weight: 0})
+	if got := say(t, c, "still here"); got != "a: still here" {
+		t.Errorf("without weight: %q", got)
+	}
+	do(t, f, ipvs.DelDest, s, ipvs.Dest{Addr: a})
+	if got := say(t, c, "and now"); got != "b: and now" {
+		t.Errorf("deleted: %q", got)
 	}
 }
 

@@ -14,16 +14,44 @@ import (
 // flows time out.
 const maxSessions = 16384
 
+// onePacketWait is how long the answer to a datagram of a one-packet service may take.
+const onePacketWait = 5 * time.Second
+
+// flow is a client's datagrams to one real server. Its goroutine brings the answers back.
+type flow struct {
+	session
+	server *net.UDPConn
+	single bool // of a one-packet service: it ends with the answer
+}
+
+// flows are those of a service that live.
+type flows struct {
+	mu  sync.Mutex
+	of  map[netip.AddrPort]*flow // where a client's next datagram goes
+	all map[*flow]bool
+}
+
+// end closes a flow's socket, which ends its goroutine.
+func (f *flows) end(w *flow, client netip.AddrPort) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	w.server.Close()
+	delete(f.all, w)
+	if f.of[client] == w {
+		delete(f.of, client)
+	}
+}
+
 // relay carries a UDP service: one socket a client towards its real server, kept for the UDP
-// timeout after the last datagram either way. One-packet services pick anew for each datagram.
+// timeout after the last datagram either way. One-packet services pick anew for each datagram, and
+// so does a client whose server was deleted.
 func (s *service) relay(ctx context.Context, pc *net.UDPConn) {
-	var mu sync.Mutex
-	flows := map[netip.AddrPort]*net.UDPConn{}
+	flows := flows{of: map[netip.AddrPort]*flow{}, all: map[*flow]bool{}}
 	defer func() {
-		mu.Lock()
-		defer mu.Unlock()
-		for _, c := range flows {
-			c.Close()
+		flows.mu.Lock()
+		defer flows.mu.Unlock()
+		for w := range flows.all {
+			w.server.Close()
 		}
 	}()
 	buf := make([]byte, 64<<10)
@@ -35,49 +63,60 @@ func (s *service) relay(ctx context.Context, pc *net.UDPConn) {
 		if err != nil { // an ICMP error of an earlier datagram; the socket lives on
 			continue
 		}
-		mu.Lock()
-		server, full := flows[client], len(flows) >= maxSessions
-		mu.Unlock()
-		if server == nil {
+		flows.mu.Lock()
+		w, full := flows.of[client], len(flows.all) >= maxSessions
+		flows.mu.Unlock()
+		if w != nil && w.gone() {
+			flows.end(w, client)
+			w, full = nil, false
+		}
+		if w == nil {
 			if full {
 				continue
 			}
-			sess, ok := s.open(client)
-			if !ok {
+			if w = s.flow(client); w == nil {
 				continue
 			}
-			server, err = net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(sess.d.cfg.Addr))
-			if err != nil {
-				sess.close(false)
-				continue
+			flows.mu.Lock()
+			flows.all[w] = true
+			if !w.single {
+				flows.of[client] = w
 			}
-			mu.Lock()
-			flows[client] = server
-			mu.Unlock()
-			conn := server
+			flows.mu.Unlock()
 			s.f.wg.Add(1)
 			go func() {
 				defer s.f.wg.Done()
-				s.answers(sess, pc, conn, client)
-				mu.Lock()
-				if flows[client] == conn {
-					delete(flows, client)
-				}
-				mu.Unlock()
-				conn.Close()
-				sess.close(false)
+				s.answers(w, pc, client)
+				flows.end(w, client)
+				w.close(false)
 			}()
 		}
-		if _, err := server.Write(buf[:n]); err == nil {
-			s.countIn(server, n)
-			s.extend(server)
-		}
-		if s.onePacket() {
-			mu.Lock()
-			delete(flows, client) // its goroutine still brings the answer back
-			mu.Unlock()
+		if _, err := w.server.Write(buf[:n]); err == nil {
+			s.countIn(w.server, n)
+			s.extend(w)
 		}
 	}
+}
+
+// flow opens one; nil if there is no server to be had.
+func (s *service) flow(client netip.AddrPort) *flow {
+	sess, ok := s.open(client)
+	if !ok {
+		return nil
+	}
+	server, err := net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(sess.d.cfg.Addr))
+	if err != nil {
+		sess.close(false)
+		return nil
+	}
+	return &flow{session: sess, server: server, single: s.onePacket()}
+}
+
+// gone says whether the flow's server was deleted.
+func (w *flow) gone() bool {
+	w.s.f.mu.Lock()
+	defer w.s.f.mu.Unlock()
+	return w.d.removed
 }
 
 func (s *service) onePacket() bool {
@@ -87,11 +126,14 @@ func (s *service) onePacket() bool {
 }
 
 // extend gives a flow its whole idle time again; a socket closed meanwhile needs none.
-func (s *service) extend(server *net.UDPConn) {
+func (s *service) extend(w *flow) {
 	s.f.mu.Lock()
 	_, _, idle := s.f.timeouts()
 	s.f.mu.Unlock()
-	if err := server.SetReadDeadline(time.Now().Add(idle)); err != nil {
+	if w.single {
+		idle = min(idle, onePacketWait)
+	}
+	if err := w.server.SetReadDeadline(time.Now().Add(idle)); err != nil {
 		return
 	}
 }
@@ -112,21 +154,25 @@ func (s *service) countIn(server *net.UDPConn, n int) {
 	}
 }
 
-// answers sends what the real server says to the client until nothing came for the UDP timeout.
-func (s *service) answers(sess session, pc, server *net.UDPConn, client netip.AddrPort) {
+// answers sends what the real server says to the client until nothing came for the UDP timeout, or
+// one answer of a one-packet service.
+func (s *service) answers(w *flow, pc *net.UDPConn, client netip.AddrPort) {
 	buf := make([]byte, 64<<10)
+	s.extend(w)
 	for {
-		s.extend(server)
-		n, err := server.Read(buf)
+		n, err := w.server.Read(buf)
 		switch {
 		case errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, net.ErrClosed):
 			return
 		case err != nil: // refused: the port may come back within the flow's life
 			continue
 		}
-		if _, err := pc.WriteToUDPAddrPort(buf[:n], client); err != nil {
-			continue
+		s.extend(w)
+		if _, err := pc.WriteToUDPAddrPort(buf[:n], client); err == nil {
+			w.count(0, uint64(n), 0, 1)
 		}
-		sess.count(0, uint64(n), 0, 1)
+		if w.single {
+			return
+		}
 	}
 }
