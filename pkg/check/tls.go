@@ -104,15 +104,28 @@ const maxAuthorities = 256
 // Authorities reads a PEM file of certificates, for a Spec's CAFile, and says what is wrong with it.
 // It is read again when it has changed.
 func Authorities(path string) error {
-	_, err := pool(path)
+	_, err := readPool(path)
 	return err
 }
 
-// pool is the authorities of a file; nil, the system's, if path is empty.
+// pool is the authorities of a file; nil, the system's, if path is empty. As long as a file is away, or being
+// written, those that it had before count: the servers cannot help it.
 func pool(path string) (*x509.CertPool, error) {
 	if path == "" {
 		return nil, nil
 	}
+	p, err := readPool(path)
+	if err != nil {
+		authorities.mu.Lock()
+		defer authorities.mu.Unlock()
+		if f := authorities.read[path]; f.pool != nil {
+			return f.pool, nil
+		}
+	}
+	return p, err
+}
+
+func readPool(path string) (*x509.CertPool, error) {
 	info, err := os.Stat(path)
 	if err != nil {
 		return nil, err

@@ -134,3 +134,40 @@ func TestVerify(t *testing.T) {
 		t.Error("/dev/null has authorities")
 	}
 }
+
+// TestAuthoritiesReplaced: a file that is being written anew takes no server out.
+func TestAuthoritiesReplaced(t *testing.T) {
+	now := time.Now()
+	path := filepath.Join(t.TempDir(), "ca.pem")
+	write := func(text []byte) {
+		t.Helper()
+		if err := os.WriteFile(path, text, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	text := func(name string) []byte {
+		return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: issue(t, name, now, now.Add(time.Hour), nil).Certificate[0]})
+	}
+	write(text("one"))
+	before, err := pool(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(nil)
+	if got, err := pool(path); got != before || err != nil {
+		t.Errorf("empty: %v", err)
+	}
+	if err := Authorities(path); err == nil {
+		t.Error("an empty file has authorities")
+	}
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := pool(path); got != before || err != nil {
+		t.Errorf("gone: %v", err)
+	}
+	write(text("the other"))
+	if got, err := pool(path); got == before || err != nil {
+		t.Errorf("replaced: %v, the same: %v", err, got == before)
+	}
+}
