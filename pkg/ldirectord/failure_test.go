@@ -5,12 +5,15 @@ import (
 	"errors"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/systole-ha/systole/pkg/ipvs"
 )
@@ -229,4 +232,30 @@ func TestFailureAtTheEnd(t *testing.T) {
 			t.Errorf("%q", got)
 		}
 	})
+}
+
+// TestStopWithAHungMonitorFile: a monitorfile that cannot be written to, and does not fail, as on a file server
+// that is gone, does not hold up the end.
+func TestStopWithAHungMonitorFile(t *testing.T) {
+	b := newBench(t, "")
+	path := filepath.Join(b.dir, "monitor")
+	b.write(strings.Replace(twoReals, "    service=http\n", "    service=http\n    monitorfile="+path+"\n", 1))
+	b.farm.set(up, "10.0.0.2:80", "10.0.0.3:80")
+	b.running()
+	if err := unix.Mkfifo(path+".fifo", 0o644); err != nil { // opening it hangs
+		t.Fatal(err)
+	}
+	if err := os.Rename(path+".fifo", path); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if f, err := os.OpenFile(path, os.O_RDWR, 0); err == nil {
+			time.Sleep(10 * time.Millisecond) // until it was opened
+			f.Close()
+		}
+	})
+	b.farm.set(refused, "10.0.0.2:80")
+	b.wait("tcp:10.0.0.1:80 10.0.0.3:80*1")
+	b.stopped()
+	b.wait("")
 }

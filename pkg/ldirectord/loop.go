@@ -94,7 +94,11 @@ func (l *loop) serve(ctx context.Context, delay time.Duration) error {
 	helpers.Go(guarded(func() { l.worker.run(ctx, l.jobs, l.answers) }))
 	helpers.Go(guarded(func() { l.loader.run(ctx) }))
 	helpers.Go(guarded(l.mailer.run))
-	helpers.Go(guarded(func() { l.monitors.run(ctx) }))
+	written := make(chan struct{})
+	go func() {
+		defer close(written)
+		guarded(func() { l.monitors.run(ctx) })()
+	}()
 	l.checks.ctx, l.checks.group = ctx, &helpers
 	guarded(func() { l.run(ctx, delay) })()
 	cancel(nil)
@@ -106,6 +110,10 @@ func (l *loop) serve(ctx context.Context, delay time.Duration) error {
 	l.mailer.finish(mails)
 	l.programs.wait(orderly)
 	helpers.Wait()
+	select {
+	case <-written:
+	case <-time.After(monitorGrace): // on a file server that is gone
+	}
 	if f := new(failure); errors.As(context.Cause(ctx), &f) {
 		return f
 	}

@@ -13,6 +13,9 @@ import (
 // monitorQueue is how many lines may wait for a slow disk; more are thrown away.
 const monitorQueue = 8192
 
+// monitorGrace is how long writing may take at the end.
+const monitorGrace = time.Second
+
 // monitorFiles writes the lines of monitorfile=, so that a slow disk holds up nothing else. Files
 // are opened anew each time, so that they may be rotated.
 type monitorFiles struct {
