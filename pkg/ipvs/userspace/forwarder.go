@@ -40,6 +40,7 @@ type service struct {
 	sched     scheduler
 	stats     ipvs.Stats
 	templates map[netip.Prefix]*template // persistence: client network to destination
+	swept     time.Time                  // when those whose time is over were dropped
 	stop      func()                     // closes the listener and all its connections
 }
 
@@ -251,6 +252,9 @@ func (s *service) open(client netip.AddrPort) (session, bool) {
 	if s.cfg.Persistent > 0 {
 		if tpl == nil {
 			s.forgetExpired(now)
+			if t := s.templates[network]; t != nil {
+				t.dest.persist--
+			}
 			tpl = &template{dest: d}
 			s.templates[network] = tpl
 			d.persist++
@@ -314,8 +318,12 @@ func (s *service) network(a netip.Addr) netip.Prefix {
 }
 
 // forgetExpired drops templates whose time is over, so that a service that met a million
-// clients does not keep them all.
+// clients does not keep them all. It looks once a second.
 func (s *service) forgetExpired(now time.Time) {
+	if now.Sub(s.swept) < time.Second {
+		return
+	}
+	s.swept = now
 	for net, t := range s.templates {
 		if t.conns == 0 && now.After(t.expires) {
 			t.dest.persist--
