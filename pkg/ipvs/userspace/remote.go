@@ -10,6 +10,7 @@ import (
 	"os"
 	"sync"
 	"syscall"
+	"time"
 
 	"github.com/systole-ha/systole/pkg/ipvs"
 )
@@ -64,8 +65,15 @@ func (f *Forwarder) Serve(ctx context.Context, l net.Listener) {
 	defer stop()
 	for {
 		c, err := l.Accept()
-		if err != nil {
+		if ctx.Err() != nil || errors.Is(err, net.ErrClosed) {
+			if err == nil {
+				c.Close()
+			}
 			return
+		}
+		if err != nil { // out of descriptors
+			time.Sleep(100 * time.Millisecond)
+			continue
 		}
 		wg.Add(1)
 		go func() {

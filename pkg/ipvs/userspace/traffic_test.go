@@ -463,3 +463,41 @@ func TestRemote(t *testing.T) {
 		t.Errorf("the forwarder has %+v, %v", e, err)
 	}
 }
+
+// failingOnce is a listener that is out of descriptors at first.
+type failingOnce struct {
+	net.Listener
+	failed bool
+}
+
+func (l *failingOnce) Accept() (net.Conn, error) {
+	if !l.failed {
+		l.failed = true
+		return nil, syscall.EMFILE
+	}
+	return l.Listener.Accept()
+}
+
+// TestServeGoesOn after it could not accept somebody.
+func TestServeGoesOn(t *testing.T) {
+	f := newForwarder(t)
+	path := filepath.Join(t.TempDir(), "ipvs.sock")
+	l, err := Listen(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	served := make(chan struct{})
+	go func() { defer close(served); f.Serve(ctx, &failingOnce{Listener: l}) }()
+	defer func() { cancel(); <-served }()
+	limit, end := context.WithTimeout(ctx, 5*time.Second)
+	defer end()
+	r, err := Dial(limit, path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	if _, err := r.Snapshot(limit); err != nil {
+		t.Error(err)
+	}
+}
