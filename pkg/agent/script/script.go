@@ -23,7 +23,7 @@ import (
 // Options is how children are run. The zero value is right but for the output.
 type Options struct {
 	// Output opens what start and stop have as standard output and error and status as standard
-	// error: the debug file, for appending. nil: the null device.
+	// error: the debug file, for appending. nil, or if it fails: the null device.
 	Output func() (*os.File, error)
 	// Dir is the working directory; if it is empty or cannot be entered: /.
 	Dir string
@@ -157,11 +157,16 @@ func (a *Agent) wait(ctx context.Context, cmd *exec.Cmd) error {
 	return ctx.Err()
 }
 
+// output is what the child prints to. A resource is stopped also when there is no room for that, or
+// its file system has become read-only: if no script could be run, what runs would count as stopped,
+// and the other node would start it, too.
 func (a *Agent) output() (*os.File, error) {
-	if a.o.Output == nil {
-		return os.OpenFile(os.DevNull, os.O_WRONLY, 0)
+	if a.o.Output != nil {
+		if f, err := a.o.Output(); err == nil {
+			return f, nil
+		}
 	}
-	return a.o.Output()
+	return os.OpenFile(os.DevNull, os.O_WRONLY, 0)
 }
 
 func (a *Agent) dir() string {

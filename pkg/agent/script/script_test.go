@@ -200,13 +200,17 @@ func TestOrphan(t *testing.T) {
 	}
 }
 
+// TestNoOutput wants scripts to run, and status to be heard, without a debug file.
 func TestNoOutput(t *testing.T) {
-	broken := errors.New("disk full")
-	r, err := New(Options{Output: func() (*os.File, error) { return nil, broken }}).Run(t.Context(), agent.Call{Path: path(t, "codes"), Op: agent.Start})
-	if !errors.Is(err, broken) || r.Code == 0 {
-		t.Errorf("%+v, %v", r, err)
-	}
-	if r, err := New(Options{}).Run(t.Context(), agent.Call{Path: path(t, "codes"), Args: []string{"0"}, Op: agent.Start}); err != nil || r.Code != 0 {
-		t.Errorf("%+v, %v", r, err)
+	for what, output := range map[string]func() (*os.File, error){
+		"there is none":       nil,
+		"it cannot be opened": func() (*os.File, error) { return nil, syscall.EROFS },
+	} {
+		for op, want := range map[agent.Op]string{agent.Start: "", agent.Stop: "", agent.Status: "asked for status\n"} {
+			r, err := New(Options{Output: output}).Run(t.Context(), agent.Call{Path: path(t, "codes"), Args: []string{"0"}, Op: op})
+			if err != nil || r.Code != 0 || r.Output != want {
+				t.Errorf("%s: %s: %+v, %v", what, op, r, err)
+			}
+		}
 	}
 }
