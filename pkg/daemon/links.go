@@ -67,7 +67,7 @@ func (l *links) send(s cluster.Send) {
 				if text, err = l.text(s.Bytes); err != nil {
 					l.log.Logf(halog.Warn, "glib: serial_write(): wirefmt2msg() failed")
 					l.log.Logf(halog.Error, "%s: message %s: %v", spec, s.Type, err)
-					return
+					continue
 				}
 			}
 			m.Send(text)

@@ -120,3 +120,29 @@ func TestSendByMedium(t *testing.T) {
 		synctest.Wait()
 	})
 }
+
+// What a serial line cannot carry leaves over the media that can, also those that ha.cf names after it.
+func TestSendWithoutText(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log, book := newLog(t)
+		l := &links{log: log}
+		ring := oneKey(t, hbauth.SHA1, "key")
+		l.keys.Store(ring)
+		ctx, cancel := context.WithCancel(t.Context())
+		got := 0
+		for _, s := range []media.Spec{{Kind: "serial", Name: "/dev/ttyS0"}, {Kind: "bcast", Name: "eth0"}} {
+			near, far := media.Pipe(s, s)
+			l.all = append(l.all, near)
+			go func() { _ = far.Run(ctx, func(media.Frame) { got++ }) }()
+		}
+		m := statusMessage(1)
+		m.AddField(hamsg.Field{Name: "list", Kind: hamsg.List, Value: "4:a\nbc,"})
+		l.send(cluster.Send{Bytes: ring.AppendWire(nil, m), Type: "status"})
+		synctest.Wait()
+		if got != 1 || !strings.Contains(book.String(), "ERROR: serial /dev/ttyS0: message status: encode text message") {
+			t.Errorf("%d packets; logged %s", got, book)
+		}
+		cancel()
+		synctest.Wait()
+	})
+}
