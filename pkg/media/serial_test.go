@@ -274,6 +274,41 @@ func TestSerialLock(t *testing.T) {
 	}
 }
 
+// TestSerialLockTrap: everybody may make files where the locks are. A link does not have heartbeat write
+// elsewhere, and a named pipe does not keep it waiting.
+func TestSerialLockTrap(t *testing.T) {
+	t.Parallel()
+	if _, err := os.Stat("/var/lock"); err != nil {
+		t.Skip("no /var/lock here")
+	}
+	dir := t.TempDir()
+	path := filepath.Join(dir, fmt.Sprintf("ttyTrap%d", os.Getpid()))
+	must(t, os.Symlink(openPTY(t).path, path))
+	lock := "/var/lock/LCK.." + filepath.Base(path)
+	own := fmt.Sprintf("/var/lock/tmp%d-%s", os.Getpid(), filepath.Base(path))
+	t.Cleanup(func() { _, _ = os.Remove(lock), os.Remove(own) }) // gone unless the test has failed
+	precious := filepath.Join(dir, "precious")
+	must(t, os.WriteFile(precious, []byte("precious"), 0o600))
+	must(t, os.Symlink(precious, own))
+	must(t, unix.Mkfifo(lock, 0o666))
+
+	stuck := time.AfterFunc(limit, func() { // lets the test end
+		t.Error("it waits for a writer of the named pipe")
+		if f, err := os.OpenFile(lock, os.O_WRONLY|unix.O_NONBLOCK, 0); err == nil {
+			f.Close()
+		}
+	})
+	m := startSerial(t, path, media.Options{})
+	stuck.Stop()
+	if text, err := os.ReadFile(precious); err != nil || string(text) != "precious" {
+		t.Errorf("the file that a link leads to: %q, %v", text, err)
+	}
+	if text, err := os.ReadFile(lock); err != nil || string(text) != fmt.Sprintf("%10d\n", os.Getpid()) {
+		t.Errorf("lock file: %q, %v", text, err)
+	}
+	m.stop(t)
+}
+
 func TestSerialRefuses(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

@@ -3,6 +3,7 @@ package media
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -77,7 +78,7 @@ func lockLine(tty string) (lineLock, error) {
 	name := filepath.Base(tty)
 	path := filepath.Join(lockDir, "LCK.."+name)
 	own := filepath.Join(lockDir, fmt.Sprintf("tmp%d-%s", os.Getpid(), name))
-	err := os.WriteFile(own, fmt.Appendf(nil, "%10d\n", os.Getpid()), 0o644)
+	err := writeNew(own, fmt.Appendf(nil, "%10d\n", os.Getpid()))
 	if errors.Is(err, fs.ErrNotExist) {
 		return "", nil
 	}
@@ -102,9 +103,32 @@ func lockLine(tty string) (lineLock, error) {
 	return lineLock(path), nil
 }
 
-// lockHolder is the living process that a lock file names, or 0.
+// writeNew writes a file in a directory in which everybody may make files: what is there already is not
+// followed elsewhere.
+func writeNew(path string, text []byte) error {
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(text)
+	return errors.Join(err, f.Close())
+}
+
+// lockHolder is the living process that a lock file names, or 0. What is there may be anything: a named
+// pipe is not waited for.
 func lockHolder(path string) int {
-	text, err := os.ReadFile(path)
+	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return 0
+	}
+	defer f.Close()
+	if st, err := f.Stat(); err != nil || !st.Mode().IsRegular() {
+		return 0
+	}
+	text, err := io.ReadAll(io.LimitReader(f, 64))
 	if err != nil {
 		return 0
 	}
