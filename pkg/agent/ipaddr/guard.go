@@ -179,7 +179,7 @@ func (g *guard) note(h netif.Addr, why string, now time.Time) {
 		g.told[ip] = why
 		if why == "" {
 			g.o.Log(halog.Info, fmt.Sprintf("%s is back: %s is announced again", h.Link, ip))
-			g.a.o.Announcer.Announce(h.Link, ip, func(error) {}) // the next change says more
+			g.announce(h)
 		} else {
 			g.o.Log(halog.Warn, fmt.Sprintf("%s %s: %s cannot be reached", h.Link, why, ip))
 		}
@@ -232,6 +232,16 @@ func (g *guard) mend(h netif.Addr) bool {
 		g.o.Log(halog.Warn, fmt.Sprintf("%s was removed from %s by somebody else: put back (%d)", h.Prefix, h.Link, g.mended[ip]))
 	}
 	g.told[ip] = ""
-	g.a.o.Announcer.Announce(h.Link, ip, func(error) {})
+	g.announce(h)
 	return true
+}
+
+// announce announces an address, unless it has been stopped since it was looked at: by now the other node
+// may have it, and its neighbours would send here what is for that node.
+func (g *guard) announce(h netif.Addr) {
+	g.a.mu.Lock()
+	defer g.a.mu.Unlock()
+	if _, still := g.a.held[h.Prefix.Addr()]; still {
+		g.a.o.Announcer.Announce(h.Link, h.Prefix.Addr(), func(error) {}) // the next change says more
+	}
 }

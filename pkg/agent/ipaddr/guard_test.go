@@ -147,6 +147,42 @@ func TestGuardOnlyLogs(t *testing.T) {
 	})
 }
 
+// meddling is a host with which something happens once as its interfaces are listed.
+type meddling struct {
+	netif.Host
+	meddle func()
+}
+
+func (m *meddling) Links() ([]netif.Link, error) {
+	if f := m.meddle; f != nil {
+		m.meddle = nil
+		f()
+	}
+	return m.Host.Links()
+}
+
+// An address that is stopped while the guard looks is the other node's to announce.
+func TestGuardDuringStop(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newGuarded(t, GuardOptions{})
+		g.stop()
+		m := &meddling{Host: g.host}
+		g.a.o.Host = m
+		look := &guard{a: g.a, o: GuardOptions{Log: func(halog.Prio, string) {}}, told: map[netip.Addr]string{}, mended: map[netip.Addr]int{}, lost: map[netip.Addr]time.Time{}}
+		g.host.SetDown("eth0")
+		look.look(time.Now())
+		if err := g.host.SetUp("eth0"); err != nil {
+			t.Fatal(err)
+		}
+		before := g.ann.n
+		m.meddle = func() { g.run(agent.Stop) }
+		look.look(time.Now())
+		if g.there() || g.ann.n != before {
+			t.Errorf("address there: %v; %d announcements", g.there(), g.ann.n-before)
+		}
+	})
+}
+
 func TestGuardLostInterface(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := newGuarded(t, GuardOptions{})
