@@ -1,13 +1,15 @@
 package daemon
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"os/exec"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/systole-ha/systole/pkg/cluster"
 	"github.com/systole-ha/systole/pkg/config/hacf"
@@ -56,13 +58,30 @@ func (d *device) operate(a cluster.Stonith, log *halog.Logger) {
 
 func (d *device) wait() { d.wg.Wait() }
 
+// mostSaid is how much of what the device prints is kept.
+const mostSaid = 64 << 10
+
+// head keeps the beginning of what is written to it.
+type head struct{ strings.Builder }
+
+// Write is io.Writer. It takes everything, so that the writer never waits.
+func (h *head) Write(p []byte) (int, error) {
+	if room := mostSaid - h.Len(); room > 0 {
+		h.Builder.Write(p[:min(room, len(p))])
+	}
+	return len(p), nil
+}
+
 func (d *device) run(a cluster.Stonith, log *halog.Logger) cluster.StonithDone {
 	ctx, cancel := context.WithTimeout(d.ctx, deviceLimit)
 	defer cancel()
 	c := exec.CommandContext(ctx, d.command, d.args(a)...)
 	c.Dir = "/"
 	c.WaitDelay = time.Second // what the plugin has started may keep the pipe open
-	var out bytes.Buffer
+	// A plugin is a program of its own, or has started one: that must not go on beside the next attempt.
+	c.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	c.Cancel = func() error { return unix.Kill(-c.Process.Pid, unix.SIGKILL) }
+	var out head
 	c.Stdout, c.Stderr = &out, &out
 	err := c.Run()
 	done := cluster.StonithDone{ID: a.ID}

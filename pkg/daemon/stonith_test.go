@@ -2,11 +2,15 @@ package daemon
 
 import (
 	"context"
+	"errors"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/systole-ha/systole/pkg/cluster"
 	"github.com/systole-ha/systole/pkg/config/hacf"
@@ -62,16 +66,28 @@ func TestDevice(t *testing.T) {
 	}
 }
 
-// TestDeviceEnds: what is under way when the daemon ends is killed, and tells nothing.
+// TestDeviceEnds: what is under way when the daemon ends is killed, with all that it has started, and tells
+// nothing.
 func TestDeviceEnds(t *testing.T) {
-	command := filepath.Join(t.TempDir(), "stonith")
-	if err := os.WriteFile(command, []byte("#!/bin/sh\nexec sleep 1000\n"), 0o755); err != nil {
+	command, pids := filepath.Join(t.TempDir(), "stonith"), filepath.Join(t.TempDir(), "pids")
+	if err := errors.Join(unix.Mkfifo(pids, 0o600), os.WriteFile(command, []byte("#!/bin/sh\nsleep 1000 &\necho $! >"+pids+"\nwait\n"), 0o755)); err != nil {
 		t.Fatal(err)
 	}
 	log := halog.New(halog.Config{Node: "alpha", Entity: "heartbeat", LogFile: filepath.Join(t.TempDir(), "ha-log")})
 	ctx, cancel := context.WithCancel(t.Context())
 	d := &device{conf: &hacf.Stonith{Type: "null"}, command: command, ctx: ctx, done: func(d cluster.StonithDone) { t.Errorf("%+v", d) }}
 	d.operate(cluster.Stonith{ID: 1, Node: "bravo"}, log.Logger("heartbeat", 1))
+	text, err := os.ReadFile(pids) // waits for it
+	pid, perr := strconv.Atoi(strings.TrimSpace(string(text)))
 	cancel()
 	d.wait()
+	if err = errors.Join(err, perr); err != nil {
+		t.Fatal(err)
+	}
+	for end := time.Now().Add(10 * time.Second); !ended(pid); time.Sleep(time.Millisecond) { // it is nobody's child now
+		if time.Now().After(end) {
+			_ = unix.Kill(pid, unix.SIGKILL)
+			t.Fatal("what the device has started goes on")
+		}
+	}
 }
