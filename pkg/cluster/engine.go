@@ -203,6 +203,9 @@ func (e *Engine) Step(now time.Time, in Input) []Action {
 	return e.out
 }
 
+// Decided are the actions of a Step that has panicked, up to there.
+func (e *Engine) Decided() []Action { return e.out }
+
 func (e *Engine) emit(a Action) {
 	if !e.end.over {
 		e.out = append(e.out, a)

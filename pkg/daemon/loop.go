@@ -134,12 +134,13 @@ func (l *loop) say(text []byte) {
 }
 
 // decide is the engine's Step behind a wall: a fault in it costs the input that met it, not the
-// node's heartbeat and its addresses.
+// node's heartbeat and its addresses. What had been decided by then the engine takes for done.
 func (l *loop) decide(in cluster.Input) (actions []cluster.Action) {
 	defer func() {
 		if p := recover(); p != nil {
 			l.core.Logf(halog.Crit, "internal error on %T: %v; the input is dropped", in, p)
 			l.core.Logf(halog.Debug, "%s", debug.Stack())
+			actions = l.engine.Decided()
 		}
 	}()
 	return l.engine.Step(time.Now(), in)
