@@ -23,6 +23,7 @@ type Options struct {
 	DryRun   bool // say what would be done
 	Out      io.Writer
 	root     string // before all paths; "" but for tests
+	step     func() // of the Record; likewise
 }
 
 func (o Options) say(format string, args ...any) { fmt.Fprintf(o.Out, format+"\n", args...) }
@@ -61,6 +62,7 @@ func Adopt(ctx context.Context, o Options) error {
 	if err != nil {
 		return err
 	}
+	r.step = o.step
 	o.say("Programs of the originals that are set aside, each as NAME%s:", aside)
 	for _, p := range r.Programs {
 		how := "renamed"
@@ -142,6 +144,7 @@ func Undo(ctx context.Context, o Options) error {
 	if err != nil {
 		return err
 	}
+	r.step = o.step
 	n := o.node(r.haBin())
 	running := n.running(ctx)
 	if o.DryRun {

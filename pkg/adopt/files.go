@@ -27,13 +27,17 @@ type Record struct {
 	Programs []Replacement
 	Own      []string // files that were made where none was
 	root     string   // before all of these; "" but for tests
+	step     func()   // called between any two changes of files, nil but for a test, which ends the program there
+}
+
+func (r Record) changed() {
+	if r.step != nil {
+		r.step()
+	}
 }
 
 // recordFile is where the record is kept.
 const recordFile = "/var/lib/systole/adopted"
-
-// step is called between any two changes of files: a test ends the program there.
-var step = func() {}
 
 // aside is what a file that was set aside has at its end.
 const aside = ".original"
@@ -155,7 +159,7 @@ func (r Record) prepare(self string) error {
 	if err := r.write(); err != nil {
 		return fmt.Errorf("write %s: %w", recordFile, err)
 	}
-	step()
+	r.changed()
 	if len(r.Own) == 0 {
 		return nil
 	}
@@ -163,7 +167,7 @@ func (r Record) prepare(self string) error {
 	if err := layout.Install(r.root, self, []layout.Step{{File: file, What: layout.Made}}); err != nil {
 		return err
 	}
-	step()
+	r.changed()
 	return errors.Join(fsync(r.root+layout.Home), fsync(filepath.Dir(r.root+layout.Home)))
 }
 
@@ -173,11 +177,11 @@ func (r Record) place() error {
 		if err := r.setAside(p); err != nil {
 			return fmt.Errorf("set %s aside: %w", p.Path, err)
 		}
-		step()
+		r.changed()
 		if err := os.Symlink(r.root+layout.Home, r.root+p.Path); err != nil {
 			return err
 		}
-		step()
+		r.changed()
 	}
 	return nil
 }
@@ -187,7 +191,7 @@ func (r Record) setAside(p Replacement) error {
 		if err := r.divert(p, "--add"); err != nil {
 			return err
 		}
-		step()
+		r.changed()
 		if is(r.root + p.Aside) {
 			return nil
 		}
@@ -221,10 +225,10 @@ func (r Record) restore(say func(string, ...any)) error {
 		if err := os.Remove(r.root + f); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			errs = append(errs, err)
 		}
-		step()
+		r.changed()
 	}
 	errs = append(errs, os.Remove(r.root+recordFile))
-	step()
+	r.changed()
 	return errors.Join(append(errs, tidy(r.root))...)
 }
 
@@ -245,13 +249,13 @@ func (r Record) putBack(p Replacement, say func(string, ...any)) error {
 	default: // it was not set aside, or is back
 		err = nil
 	}
-	step()
+	r.changed()
 	if err != nil || !p.Diverted {
 		return err
 	}
 	// Even if nothing was aside: dpkg-divert writes down a new diversion before it renames.
 	err = r.divert(p, "--remove")
-	step()
+	r.changed()
 	return err
 }
 

@@ -23,15 +23,15 @@ func TestMain(m *testing.M) {
 		os.Exit(m.Run())
 	}
 	left, _ := strconv.Atoi(os.Getenv("KILLED_AFTER")) // 0: not at all
-	step = func() {
+	o := (&machine{root: os.Getenv("KILLED_ROOT")}).options()
+	o.Out = os.Stdout
+	o.step = func() {
 		if left--; left == 0 {
 			_ = unix.Kill(os.Getpid(), unix.SIGKILL)
 			select {}
 		}
 	}
 	runtime.LockOSThread() // strace counts each thread's calls
-	o := (&machine{root: os.Getenv("KILLED_ROOT")}).options()
-	o.Out = os.Stdout
 	do := Adopt
 	if what == "undo" {
 		do = Undo
