@@ -53,7 +53,7 @@ var importers = map[string][]string{
 	"github.com/sijms/go-ora/v2":          {"check"},
 	"github.com/prometheus/client_golang": {"metrics"},
 	"github.com/prometheus/common":        {"metrics"},
-	"golang.org/x/net":                    {"media", "check", "announce", "lab"},
+	"golang.org/x/net":                    {"media", "check", "announce", "lab", "applet"},
 	"github.com/cockroachdb/datadriven":   {"cluster/clustertest"},
 }
 

@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/net/netutil"
 	"golang.org/x/sys/unix"
 
 	"github.com/systole-ha/systole/pkg/daemon"
@@ -81,6 +82,9 @@ func snapshot(paths daemon.Paths, places ldirectord.Paths) metrics.Snapshot {
 	return metrics.Snapshot{Heartbeat: o.Heartbeat, Ldirectord: o.Ldirectord}
 }
 
+// scrapers is how many connections there may be: heartbeat needs its memory and descriptors itself.
+const scrapers = 32
+
 // serveMetrics serves until ctx ends. Slow readers are cut off.
 func serveMetrics(ctx context.Context, at netip.AddrPort, paths daemon.Paths, places ldirectord.Paths) error {
 	var one sync.Mutex // to heartbeat a process is one client
@@ -101,7 +105,7 @@ func serveMetrics(ctx context.Context, at netip.AddrPort, paths daemon.Paths, pl
 	s := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 5 * time.Second, WriteTimeout: 20 * time.Second, IdleTimeout: time.Minute, MaxHeaderBytes: 16 << 10}
 	stop := context.AfterFunc(ctx, func() { s.Close() })
 	defer stop()
-	if err := s.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+	if err := s.Serve(netutil.LimitListener(l, scrapers)); !errors.Is(err, http.ErrServerClosed) {
 		return err
 	}
 	return nil
