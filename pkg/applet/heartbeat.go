@@ -427,8 +427,11 @@ func restart(l launch, out daemon.Outcome, signals *daemon.Signals) int {
 	if err != nil {
 		return exitFailed
 	}
-	err = syscall.Exec(l.Path, []string{daemonTitle}, append(os.Environ(), daemonEnv+"="+string(text)))
-	fmt.Fprintf(os.Stderr, "heartbeat: restart %s: %v\n", l.Path, err)
+	// A program that is gone from its place must not leave the addresses to nobody.
+	for _, path := range []string{l.Path, "/proc/self/exe"} {
+		err = syscall.Exec(path, []string{daemonTitle}, append(os.Environ(), daemonEnv+"="+string(text)))
+		fmt.Fprintf(os.Stderr, "heartbeat: restart %s: %v\n", path, err)
+	}
 	return exitFailed
 }
 
@@ -471,6 +474,19 @@ func (l launch) kept() *daemon.Kept {
 // process ends there, as it would with the machine.
 const noRebootEnv = "SYSTOLE_NO_REBOOT"
 
+// syncLimit is how long the disks may take before a reboot: one that hangs may be why it is needed.
+const syncLimit = time.Second
+
+// within returns when f has ended, or when it has taken too long.
+func within(limit time.Duration, f func()) {
+	done := make(chan struct{})
+	go func() { defer close(done); f() }()
+	select {
+	case <-done:
+	case <-time.After(limit):
+	}
+}
+
 // reboot ends this machine without asking anything on it, as the original's forced reboot does: a
 // resource that cannot be stopped must not run here while the peer takes it.
 func reboot() {
@@ -482,6 +498,6 @@ func reboot() {
 	default:
 		return
 	}
-	unix.Sync()
+	within(syncLimit, unix.Sync)
 	_ = unix.Reboot(unix.LINUX_REBOOT_CMD_RESTART)
 }
