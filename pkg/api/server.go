@@ -6,8 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"os"
+	"slices"
 	"sync"
 	"time"
 
@@ -38,7 +40,8 @@ type Server struct {
 	mu     sync.Mutex
 	last   broker.Conn
 	conns  map[broker.Conn]*serverConn
-	queued int // bytes in all queues
+	leaves map[*serverConn]struct{} // that are no longer in conns, and have to read their last messages
+	queued int                      // bytes in all queues
 }
 
 type listener struct {
@@ -51,7 +54,7 @@ type listener struct {
 // [broker.Peer.Public]); "" is none. post hands an input to whoever owns the broker; it may block,
 // and has to return when the context of Run ends.
 func Listen(path, public string, post func(broker.Input)) (*Server, error) {
-	s := &Server{post: post, conns: map[broker.Conn]*serverConn{}}
+	s := &Server{post: post, conns: map[broker.Conn]*serverConn{}, leaves: map[*serverConn]struct{}{}}
 	for _, p := range []string{path, public} {
 		if p == "" {
 			continue
@@ -150,11 +153,17 @@ func (s *Server) accept(ctx context.Context, l listener, readers *sync.WaitGroup
 	}
 }
 
+// closeAll closes all connections, also those that are being closed: a daemon that restarts in place does
+// not wait for a client that does not read.
 func (s *Server) closeAll() {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	for id, c := range s.conns {
-		delete(s.conns, id)
+	all := slices.Collect(maps.Keys(s.leaves))
+	for _, c := range s.conns {
+		all = append(all, c)
+	}
+	clear(s.conns)
+	s.mu.Unlock()
+	for _, c := range all {
 		c.close()
 	}
 }
@@ -222,6 +231,9 @@ func (s *Server) Close(id broker.Conn, drop bool) {
 	s.mu.Lock()
 	c := s.conns[id]
 	delete(s.conns, id)
+	if c != nil && !drop {
+		s.leaves[c] = struct{}{}
+	}
 	s.mu.Unlock()
 	if c == nil {
 		return
@@ -297,12 +309,21 @@ func (c *serverConn) close() {
 		close(c.closed)
 		c.UnixConn.Close()
 	})
+	c.server.mu.Lock()
+	delete(c.server.leaves, c)
+	c.server.mu.Unlock()
 }
 
 // finish closes the connection when all is written.
 func (c *serverConn) finish() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	select {
+	case <-c.closed: // what it was sent could not be written
+		c.close()
+		return
+	default:
+	}
 	if !c.writing {
 		c.close()
 		return

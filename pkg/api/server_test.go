@@ -337,6 +337,25 @@ func TestSlowClient(t *testing.T) {
 }
 
 // When there are too many connections, those make room that have not signed on.
+// TestServerEnds: the daemon's end, which may be a restart with the resources in hand, does not wait for a
+// client that has signed off and does not read.
+func TestServerEnds(t *testing.T) {
+	s := serve(t)
+	c := s.dial()
+	c.signOn("x")
+	c.ask("set_sendqlen sendqlen=5000")
+	for range 30 {
+		c.ask("nodelist")
+	}
+	c.ask("signoff")
+	s.logged("cluster: hbapi-clstat leave signoff")
+	begun := time.Now()
+	s.stop()
+	if took := time.Since(begun); took > 2*time.Second {
+		t.Errorf("it took %v", took)
+	}
+}
+
 func TestManyConnections(t *testing.T) {
 	s := serve(t)
 	c := s.dial()
