@@ -88,9 +88,11 @@ func (a *Agent) Run(_ context.Context, c agent.Call) (agent.Result, error) {
 		}
 	case agent.Stop:
 		ip, _ := netip.ParseAddr(parseTarget(c.Args[0]).ip)
-		a.release(ip)
+		at, held := a.release(ip)
 		if code = x.ops.stop(); code != success {
 			a.hold(ip) // it may be there still
+		} else if held {
+			a.o.Announcer.Cancel(at.Link, ip) // if somebody else has removed it, stop has not found it
 		}
 	default: // the wrappers turn status into monitor
 		code = x.ops.monitor()

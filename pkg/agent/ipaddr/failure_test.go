@@ -93,6 +93,28 @@ func TestVanished(t *testing.T) {
 	}
 }
 
+// TestRemovedByHand: what somebody else has removed is not announced any more when it has been stopped; the
+// other node may have it.
+func TestRemovedByHand(t *testing.T) {
+	for name, d := range map[string]halog.Dialect{"centos6": halog.C6, "debian12": halog.D12} {
+		b := newBench(t, d)
+		for resource, at := range map[string]string{"IPaddr": "172.16.60.111/24", "IPaddr2": "172.16.60.112/24", "IPv6addr": "fd00:1::111/64"} {
+			arg, nic := at, ""
+			if resource == "IPv6addr" {
+				arg, nic = "fd00:1:0:0:0:0:0:111/64", "/eth0"
+			}
+			b.do(t, resource, arg+nic, "start")
+			if err := b.host.DelAddr("eth0", netip.MustParsePrefix(at)); err != nil {
+				t.Fatalf("%s: %v", resource, err)
+			}
+			if got := b.do(t, resource, arg+nic, "stop"); !strings.HasPrefix(got, "rc=0\n") || len(b.ann.on) > 0 {
+				t.Errorf("%s, %s: announced still: %v; %s", name, resource, b.ann.on, got)
+			}
+			clear(b.ann.on)
+		}
+	}
+}
+
 func TestRenew(t *testing.T) {
 	for name, d := range map[string]halog.Dialect{"centos6": halog.C6, "debian12": halog.D12} {
 		t.Run(name, func(t *testing.T) {

@@ -51,11 +51,13 @@ func (a *Agent) hold(ip netip.Addr) {
 	}
 }
 
-// release ends the guard, before the address is stopped.
-func (a *Agent) release(ip netip.Addr) {
+// release ends the guard, before the address is stopped, and tells where it was.
+func (a *Agent) release(ip netip.Addr) (at netif.Addr, held bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	at, held = a.held[ip]
 	delete(a.held, ip)
+	return at, held
 }
 
 // Hold begins to guard the address of a resource that an earlier run of this daemon has started, if
