@@ -86,7 +86,7 @@ func services(env Env, files *daemon.Files) func(*halog.Log) *daemon.Services {
 		s.Resume = func(ctx context.Context) {
 			for _, name := range []string{"IPaddr", "IPaddr2", "IPv6addr"} {
 				for _, args := range files.Arguments(name) {
-					addresses.Hold(append(args, "")[0])
+					addresses.Resume(append(args, "")[0])
 				}
 			}
 			resume(ctx)

@@ -34,7 +34,7 @@ type Agent struct {
 	o Options
 
 	mu     sync.Mutex
-	places map[netip.Addr]place      // where IPaddr2 put addresses
+	places map[netip.Addr]place      // where IPaddr2 put addresses, or they were found
 	held   map[netip.Addr]netif.Addr // started: what Guard watches
 }
 

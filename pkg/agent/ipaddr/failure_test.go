@@ -115,6 +115,26 @@ func TestRemovedByHand(t *testing.T) {
 	}
 }
 
+// TestRemovedAfterRestart: an address goes with its stop also when the daemon was restarted in place since its
+// start, and the route by which it was placed is gone. One that is elsewhere is somebody else's.
+func TestRemovedAfterRestart(t *testing.T) {
+	b := newBench(t, halog.C6)
+	b.do(t, "IPaddr", "172.16.60.111/32", "start")
+	b.add(t, "peer0", "172.16.60.112/32", "", "")
+	b.a = New(b.a.o)
+	b.a.Resume("172.16.60.111/32")
+	b.a.Resume("172.16.60.112/32")
+	if got := b.do(t, "IPaddr", "172.16.60.112/32", "stop"); !strings.Contains(got, "addr: peer0 inet 172.16.60.112/32") {
+		t.Error(got)
+	}
+	if err := b.host.DelAddr("eth0", netip.MustParsePrefix("172.16.60.206/24")); err != nil {
+		t.Fatal(err)
+	}
+	if got := b.do(t, "IPaddr", "172.16.60.111/32", "stop"); !strings.HasPrefix(got, "rc=0\n") || strings.Contains(got, "addr: eth0") {
+		t.Error(got)
+	}
+}
+
 func TestRenew(t *testing.T) {
 	for name, d := range map[string]halog.Dialect{"centos6": halog.C6, "debian12": halog.D12} {
 		t.Run(name, func(t *testing.T) {

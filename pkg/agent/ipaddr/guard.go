@@ -11,6 +11,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/systole-ha/systole/pkg/agent"
 	"github.com/systole-ha/systole/pkg/halog"
 	"github.com/systole-ha/systole/pkg/netif"
 )
@@ -60,11 +61,22 @@ func (a *Agent) release(ip netip.Addr) (at netif.Addr, held bool) {
 	return at, held
 }
 
-// Hold begins to guard the address of a resource that an earlier run of this daemon has started, if
-// it is up.
+// Hold begins to guard the address of a resource that is started, if it is up.
 func (a *Agent) Hold(arg string) {
 	if ip, err := netip.ParseAddr(parseTarget(arg).ip); err == nil {
 		a.hold(ip)
+	}
+}
+
+// Resume is Hold for a resource that an earlier run of this daemon has started. If the address is where it
+// belongs, that is remembered, as by its start: its stop may come when no route says so any more.
+func (a *Agent) Resume(arg string) {
+	a.Hold(arg)
+	x := &ipaddr2{call: &call{Agent: a, c: agent.Call{Log: silent{}}}, target: parseTarget(arg)}
+	if p, no := x.find(false); no == nil {
+		if _, ok := x.served(p.prefix.Addr(), p.link, p.prefix.Bits()); ok {
+			a.keep(p)
+		}
 	}
 }
 
