@@ -83,13 +83,12 @@ func (d *Director) drift(v *virtual) (found []string) {
 		}
 		switch {
 		case m.health == Unknown || m.awaitsAgent() && have != nil:
+		case v.fallbackAt(m.dest.Addr): // see below
 		case m.health == Up && have == nil:
 			add("Real server %s (%s) has vanished from the table: putting it back", m.name, v.label)
 		case have == nil:
 		case m.health == Down && !v.config.Quiescent:
-			if v.fallback == nil || v.fallback.Addr != m.dest.Addr {
-				add("Real server %s (%s) is down and was added to the table: taking it out", m.name, v.label)
-			}
+			add("Real server %s (%s) is down and was added to the table: taking it out", m.name, v.label)
 		case !sameDest(*have, want):
 			add("Real server %s (%s) was changed in the table (%s): changing it back", m.name, v.label, destDifference(*have, want))
 		}

@@ -51,6 +51,7 @@ func (d *Director) restore(m *member) {
 	switch {
 	case have != nil && sameDest(*have, want):
 	case have != nil && have.Weight > 0 && sameForward(*have, want) && m.awaitsAgent():
+	case d.actsAsFallback(m): // and is drained
 	case m.drained && have != nil:
 		d.changeMember(m, ipvs.EditDest, want, line{text: "Draining " + text})
 	case m.drained:
@@ -82,6 +83,9 @@ func (d *Director) remove(m *member, add bool) bool {
 		return false
 	}
 	have := d.table.dest(v, m.dest.Addr)
+	if d.actsAsFallback(m) {
+		return false
+	}
 	if !v.config.Quiescent {
 		if have != nil {
 			d.changeMember(m, ipvs.DelDest, m.dest, mailed(deleted("real", m.name, m.dest.Addr, v)))

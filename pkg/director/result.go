@@ -109,7 +109,7 @@ func (d *Director) takeOut(m *member) {
 	d.setHealth(m, Down)
 	asked := d.remove(m, before == Unknown || d.config.Global.ReaddQuiescent)
 	d.balance(m.v)
-	if before == Unknown && !asked {
+	if !asked && (before == Unknown || m.v.fallbackAt(m.dest.Addr)) {
 		d.missing(m)
 	}
 }
