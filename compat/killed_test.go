@@ -24,6 +24,7 @@ var fastTimers = strings.NewReplacer("keepalive 2\n", "keepalive 100ms\n", "dead
 // restarts what is dead, and looks: one owner, its table as wanted, and nothing left behind on the
 // other. Each pair has a seed of its own, which is logged.
 func TestKilled(t *testing.T) {
+	t.Parallel()
 	lab.NeedRoot(t)
 	path := program(t)
 	const pairs = 5
