@@ -30,13 +30,25 @@ func newLines(path string, f *Files) *lines {
 
 // now are the groups as they are now.
 func (g *lines) now() []haresources.Group {
+	text, err := os.ReadFile(g.path) // may take as long as the disk does
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if text, err := os.ReadFile(g.path); err == nil {
+	if err == nil {
 		if fresh, problems := haresources.Parse(g.path, text, g.nodes); problems.Err() == nil {
 			g.live = fresh
 		}
 	}
+	return g.list()
+}
+
+// known are the groups as they were read last, for the loop: heartbeats do not wait for a disk.
+func (g *lines) known() []haresources.Group {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.list()
+}
+
+func (g *lines) list() []haresources.Group {
 	list := slices.Clone(g.leaving)
 	for _, set := range [][]haresources.Group{g.live, g.force} {
 		for _, x := range set {

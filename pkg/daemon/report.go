@@ -135,7 +135,7 @@ func (d *service) reportText() string {
 	r := d.loop.report()
 	r.PID = d.core.PID()
 	r.Keepalive, r.Deadtime = d.Files.HA.Keepalive.Seconds(), d.Files.HA.Deadtime.Seconds()
-	for _, g := range d.lines.now() {
+	for _, g := range d.lines.known() {
 		gs := GroupState{Key: g.Key(), Preferred: g.Node, Holders: d.holders(r, g.Node)}
 		for _, x := range g.Resources {
 			gs.Resources = append(gs.Resources, x.Word)
