@@ -82,10 +82,30 @@ func listen(path string) (*net.UnixListener, error) {
 		return nil, err
 	}
 	l.SetUnlinkOnClose(false) // clients of a stopped heartbeat are to be refused, not to find nothing
-	if err := os.Chmod(path, 0o777); err != nil {
-		return nil, errors.Join(fmt.Errorf("open socket to all: %w", err), l.Close())
+	if err := OpenToAll(path); err != nil {
+		return nil, errors.Join(err, l.Close())
 	}
 	return l, nil
+}
+
+// OpenToAll lets everybody connect to a socket who gets to its directory. That belongs to another user, who may have
+// put something else in its place: a link is not followed.
+func OpenToAll(path string) error {
+	fd, err := unix.Open(path, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if err == nil {
+		defer func() { _ = unix.Close(fd) }() // nothing is written to it
+		var st unix.Stat_t
+		if err = unix.Fstat(fd, &st); err == nil && st.Mode&unix.S_IFMT != unix.S_IFSOCK {
+			err = unix.ENOTSOCK
+		}
+	}
+	if err == nil {
+		err = os.Chmod(fmt.Sprintf("/proc/self/fd/%d", fd), 0o777)
+	}
+	if err != nil {
+		return fmt.Errorf("open socket %s to all: %w", path, err)
+	}
+	return nil
 }
 
 // MaxConns is how many connections this process can afford: half of its descriptors, at most 1024.

@@ -337,6 +337,23 @@ func TestSlowClient(t *testing.T) {
 }
 
 // When there are too many connections, those make room that have not signed on.
+func TestOpenToAll(t *testing.T) {
+	s := serve(t)
+	if st, err := os.Stat(s.path); err != nil || st.Mode().Perm() != 0o777 {
+		t.Errorf("the socket: %v, %v", st.Mode(), err)
+	}
+	precious, link := filepath.Join(t.TempDir(), "precious"), filepath.Join(t.TempDir(), "register")
+	if err := errors.Join(os.WriteFile(precious, nil, 0o600), os.Symlink(precious, link)); err != nil {
+		t.Fatal(err)
+	}
+	if err := api.OpenToAll(link); err == nil {
+		t.Error("a link is taken for a socket")
+	}
+	if st, err := os.Stat(precious); err != nil || st.Mode().Perm() != 0o600 {
+		t.Errorf("what a link leads to: %v, %v", st.Mode(), err)
+	}
+}
+
 // TestServerEnds: the daemon's end, which may be a restart with the resources in hand, does not wait for a
 // client that has signed off and does not read.
 func TestServerEnds(t *testing.T) {

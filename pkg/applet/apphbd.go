@@ -19,6 +19,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/systole-ha/systole/pkg/api"
 	"github.com/systole-ha/systole/pkg/api/frame"
 	"github.com/systole-ha/systole/pkg/apphb"
 	"github.com/systole-ha/systole/pkg/daemon"
@@ -267,7 +268,7 @@ func apphbdDaemon(env Env, pidfile, socket, file string, debug int) int {
 	if err != nil {
 		return fail(err)
 	}
-	if err := os.Chmod(socket, 0o777); err != nil {
+	if err := api.OpenToAll(socket); err != nil {
 		return fail(err)
 	}
 	log := cfg.log(env, nil)
