@@ -56,7 +56,8 @@ type randomDay struct {
 	*world
 	rt       *rapid.T
 	config   *ldirectordcf.Config
-	answered map[string]bool          // servers that have answered a check
+	fallback string                   // in config
+	answered map[string]bool          // servers that have answered a check, or were a fallback
 	drained  map[director.Server]bool // those of the world as a set
 }
 
@@ -150,8 +151,10 @@ func (r *randomDay) configure(wild bool) {
 	yesno := rapid.SampledFrom([]string{"yes", "no"})
 	fmt.Fprintf(&b, "checkinterval=%d\nchecktimeout=2\nquiescent=%s\nreaddquiescent=%s\n",
 		rapid.IntRange(1, 3).Draw(r.rt, "interval"), yesno.Draw(r.rt, "quiescent"), yesno.Draw(r.rt, "readd"))
-	if rapid.Bool().Draw(r.rt, "fallback") {
-		b.WriteString("fallback=127.0.0.1:80\n")
+	r.fallback = rapid.SampledFrom([]string{"", "127.0.0.1:80", randomReals[1]}).Draw(r.rt, "fallback")
+	if r.fallback != "" {
+		b.WriteString("fallback=" + r.fallback + "\n")
+		r.answered[r.fallback] = true // it may have traffic, and then keeps it as a real server
 	}
 	for _, v := range []string{"10.0.0.1:80", "10.0.0.9:80"} {
 		if rapid.IntRange(0, 3).Draw(r.rt, "without "+v) == 0 {
@@ -239,14 +242,20 @@ func (r *randomDay) expect() {
 		}
 		up := 0
 		for _, real := range v.Reals {
+			if r.servers[real.Addr.String()].state == "up" && !r.isDrained(v, real) {
+				up++
+			}
+		}
+		for _, real := range v.Reals {
+			if up == 0 && real.Addr.String() == r.fallback {
+				continue // the fallback's
+			}
 			d, in := dests[real.Addr]
 			switch r.servers[real.Addr.String()].state {
 			case "up":
 				weight := real.Weight
-				if r.drained[director.Server{Virtual: v.ID(), Real: real.Addr.String()}] {
+				if r.isDrained(v, real) {
 					weight = 0
-				} else {
-					up++
 				}
 				if !in || d.Weight != weight || d.Forward != ipvs.Route {
 					r.rt.Errorf("%s: %v is up, and in the table as %+v (%v)", v.ID(), real.Addr, d, in)
@@ -259,8 +268,8 @@ func (r *randomDay) expect() {
 			delete(dests, real.Addr)
 		}
 		if v.Fallback != nil {
-			if _, in := dests[v.Fallback.Addr]; in != (up == 0) {
-				r.rt.Errorf("%s: fallback in the table: %v, with %d servers up", v.ID(), in, up)
+			if d, in := dests[v.Fallback.Addr]; in != (up == 0) || in && (d.Weight != 1 || d.Forward != ipvs.Route) {
+				r.rt.Errorf("%s: fallback in the table: %v %+v, with %d servers up", v.ID(), in, d, up)
 			}
 			delete(dests, v.Fallback.Addr)
 		}
@@ -268,4 +277,8 @@ func (r *randomDay) expect() {
 			r.rt.Errorf("%s: stranger %v in the table", v.ID(), a)
 		}
 	}
+}
+
+func (r *randomDay) isDrained(v *ldirectordcf.Virtual, real ldirectordcf.Real) bool {
+	return r.drained[director.Server{Virtual: v.ID(), Real: real.Addr.String()}]
 }
