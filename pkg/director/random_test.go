@@ -41,6 +41,11 @@ func TestRandomDays(t *testing.T) {
 		w.broken, w.slow = false, 0
 		r.run(40 * time.Second)
 		r.expect()
+		w.ops = 0
+		r.run(5 * time.Second)
+		if w.ops > 0 {
+			rt.Fatalf("%d operations although nothing happens", w.ops)
+		}
 		r.tamper()
 		r.run(3 * time.Second) // the longest interval
 		r.expect()
