@@ -68,8 +68,8 @@ Options:
 
 const ldirectordHelp = `
 Exit status: 0 done, or running; 1 not started, nothing to reload, or a stale
-pid file; 2 mistake in the configuration; 3 not running (status); 4 connections
-left when --timeout was over (drain); 255 usage.
+pid file; 2 mistake in the configuration; 3 not running (status); 4 not drained
+when --timeout was over (drain); 255 usage.
 
 Signals to the daemon: TERM, INT, QUIT and other deadly ones stop it in order,
 HUP reloads.

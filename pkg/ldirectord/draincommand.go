@@ -15,7 +15,7 @@ import (
 	"github.com/systole-ha/systole/pkg/getopt"
 )
 
-// exitTimeout is drain --wait's when the time is over and connections are left.
+// exitTimeout is drain --wait's when the time is over and the servers are not drained.
 const exitTimeout = 4
 
 // How often drain --wait looks, and tells.
