@@ -19,6 +19,7 @@ const lookupLimit = 10 * time.Second
 // SystemNames resolves with this machine's hosts file, name servers and services file. Answers
 // are kept as long as the value.
 func SystemNames(ctx context.Context) ipvs.Names {
+	addrs := map[string]netip.Addr{}
 	hosts := map[netip.Addr]string{}
 	var services []service
 	read := false
@@ -30,13 +31,16 @@ func SystemNames(ctx context.Context) ipvs.Names {
 	}
 	return ipvs.Names{
 		Addr: func(host string) (netip.Addr, bool) {
-			ctx, cancel := context.WithTimeout(ctx, lookupLimit)
-			defer cancel()
-			addrs, err := net.DefaultResolver.LookupNetIP(ctx, "ip4", host)
-			if err != nil || len(addrs) == 0 {
-				return netip.Addr{}, false
+			addr, ok := addrs[host]
+			if !ok {
+				ctx, cancel := context.WithTimeout(ctx, lookupLimit)
+				defer cancel()
+				if all, err := net.DefaultResolver.LookupNetIP(ctx, "ip4", host); err == nil && len(all) > 0 {
+					addr = all[0].Unmap()
+				}
+				addrs[host] = addr
 			}
-			return addrs[0].Unmap(), true
+			return addr, addr.IsValid()
 		},
 		Host: func(addr netip.Addr) (string, bool) {
 			name, ok := hosts[addr]
