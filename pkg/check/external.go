@@ -5,9 +5,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"os/exec"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 )
@@ -43,12 +45,33 @@ func (e externalChecker) Check(ctx context.Context, s Spec) Result {
 	cmd.Stdout, cmd.Stderr = output, output
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.WaitDelay = pipeGrace
-	if err := cmd.Start(); err != nil {
-		return Result{Reason: "exec: " + cause(err), Trace: append(trace, err.Error()), Log: e.log("Exiting with exit_status 127: exec(%s) failed: %s", line, strerror(err))}
+	// Who starts and waits outlives the check only if the kernel holds up the start, or cannot kill the program.
+	started, done := make(chan error, 1), make(chan error, 1)
+	if hanging.has(s.Command) {
+		return Result{Reason: "not started: an earlier start has not ended", Monitor: "timed out", Trace: trace}
 	}
-	// The waiter outlives the check only if the kernel cannot kill the program.
-	done := make(chan error, 1)
-	go func() { done <- cmd.Wait() }()
+	go func() {
+		touch(s.Command)
+		err := cmd.Start()
+		if started <- err; err == nil {
+			done <- cmd.Wait()
+		}
+	}()
+	select {
+	case err := <-started:
+		if err != nil {
+			return Result{Reason: "exec: " + cause(err), Trace: append(trace, err.Error()), Log: e.log("Exiting with exit_status 127: exec(%s) failed: %s", line, strerror(err))}
+		}
+	case <-ctx.Done():
+		hanging.add(s.Command, +1)
+		go func() {
+			if <-started == nil {
+				_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) // nobody asks any more
+			}
+			hanging.add(s.Command, -1)
+		}()
+		return Result{Reason: "not started in time", Monitor: "timed out", Trace: trace}
+	}
 	select {
 	case err := <-done:
 		return externalVerdict(err, trace, output)
@@ -66,6 +89,38 @@ func (e externalChecker) Check(ctx context.Context, s Spec) Result {
 	return Result{
 		Reason: "timed out, killed", Monitor: "timed out", Trace: trace,
 		Log: e.log("system_timeout(%v, %s) timed out, kill -TERM child", s.Timeout.Seconds(), line),
+	}
+}
+
+// hanging are the programs whose start hangs, as on a file server that is gone: starting them again and again would
+// take a thread each time.
+var hanging = hangingStarts{of: map[string]int{}}
+
+type hangingStarts struct {
+	mu sync.Mutex
+	of map[string]int
+}
+
+func (h *hangingStarts) add(program string, n int) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.of[program] += n; h.of[program] == 0 {
+		delete(h.of, program)
+	}
+}
+
+func (h *hangingStarts) has(program string) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.of[program] > 0
+}
+
+// touch reads a little of a program, so that what hangs is this, and not the kernel's exec: until that has the
+// program, no other can be started (syscall.ForkLock), and the garbage collector may not get its turn.
+func touch(program string) {
+	if f, err := os.Open(program); err == nil {
+		_, _ = f.Read(make([]byte, 1)) // whether it can be run is not ours to say
+		_ = f.Close()
 	}
 }
 

@@ -1,6 +1,7 @@
 package check
 
 import (
+	"context"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -9,6 +10,10 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/systole-ha/systole/pkg/lab"
 )
 
 // script writes an executable shell script and returns its path.
@@ -129,6 +134,45 @@ func TestExternalTimeout(t *testing.T) {
 				waitGone(t, pid)
 			}
 		})
+	}
+}
+
+// TestExternalHangsBeforeItRuns: a program that cannot even be started, as on a file server that is gone, is down in
+// time, and is not started again and again meanwhile. Here the kernel keeps it for somebody who holds a lease.
+func TestExternalHangsBeforeItRuns(t *testing.T) {
+	s := externalSpec(program(t, "exit 0"))
+	f, err := os.Open(s.Command)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if _, err := unix.FcntlInt(f.Fd(), unix.F_SETLEASE, unix.F_WRLCK); err != nil {
+		if os.Getenv(lab.RequireEnv) != "" {
+			t.Fatal(err)
+		}
+		t.Skip("the file system has no leases:", err)
+	}
+	const limit = 500 * time.Millisecond
+	s.Timeout = limit
+	for _, reason := range []string{"not started in time", "not started: an earlier start has not ended"} {
+		began := time.Now()
+		ctx, cancel := context.WithTimeout(t.Context(), limit)
+		r := externalChecker{}.Check(ctx, s)
+		if cancel(); r.Up || r.Reason != reason || time.Since(began) > 10*time.Second {
+			t.Errorf("after %v: %+v", time.Since(began), r)
+		}
+	}
+	if _, err := unix.FcntlInt(f.Fd(), unix.F_SETLEASE, unix.F_UNLCK); err != nil {
+		t.Fatal(err)
+	}
+	for began := time.Now(); ; time.Sleep(time.Millisecond) {
+		r := run(t, s, 5*time.Second)
+		if r.Up {
+			break
+		}
+		if time.Since(began) > 10*time.Second {
+			t.Fatalf("%+v", r)
+		}
 	}
 }
 
