@@ -66,7 +66,7 @@ func (c *Command) Run(ctx context.Context) int {
 	}
 	in, err := c.Paths.Find(call.Config)
 	if action == "drain" || action == "undrain" {
-		return c.drain(ctx, call, in)
+		return c.drain(ctx, call, in, err)
 	}
 	if s := c.local(in); s != nil && (action == "stop" || action == "status") {
 		// Its own file is known already, and need not be read for this.

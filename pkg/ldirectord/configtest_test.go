@@ -20,7 +20,8 @@ func TestConfigtest(t *testing.T) {
 	if left, _ := filepath.Glob(filepath.Join(b.dir, "var/*/*")); len(left) != 0 {
 		t.Errorf("left: %v", left)
 	}
-	b.run("configtest", "nope.cf").expect(t, 0, "/etc/ha.d/ldirectord.cf: ok, 1 virtual services, 2 real servers\n", "", "")
+	b.run("configtest", "nope.cf").expect(t, 1, "", "Config file nope.cf not found\n", "")
+	b.run("configtest", "ldirectord.cf").expect(t, 0, "/etc/ha.d/ldirectord.cf: ok, 1 virtual services, 2 real servers\n", "", "")
 	b.run("nope.cf", "configtest").expect(t, 1, "", "Config file nope.cf not found\n", "")
 
 	// Everything that is wrong, here and in what is executed; warnings are no failure.

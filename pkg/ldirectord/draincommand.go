@@ -107,8 +107,9 @@ func parseSeconds(text string) (time.Duration, error) {
 	return d, err
 }
 
-// drain carries out "drain" and "undrain".
-func (c *Command) drain(ctx context.Context, call Call, in Instance) int {
+// drain carries out "drain" and "undrain". noConfig is why there is no configuration, or nil: what runs goes
+// on without it.
+func (c *Command) drain(ctx context.Context, call Call, in Instance, noConfig error) int {
 	d, err := parseDrain(ctx, call, c.Load.Resolver)
 	if usage := (errUsage{}); errors.As(err, &usage) {
 		fmt.Fprintln(c.Stderr, err)
@@ -117,7 +118,11 @@ func (c *Command) drain(ctx context.Context, call Call, in Instance) int {
 	if err != nil {
 		return c.failed(err)
 	}
-	if pid, _ := in.Running(); pid == 0 {
+	pid, _ := in.Running()
+	if pid == 0 && noConfig != nil {
+		return c.failed(noConfig)
+	}
+	if pid == 0 {
 		return c.failed(fmt.Errorf("%s: ldirectord is stopped for %s", call.Action, in.Config))
 	}
 	answer, err := in.Drain(d.DrainRequest)

@@ -199,6 +199,9 @@ func TestDrainMistakes(t *testing.T) {
 			t.Errorf("%q: %+v", c.words, got)
 		}
 	}
+	if c := b.run("nope.cf", "drain", "10.0.0.2"); c.code != 1 || c.stderr != "Config file nope.cf not found\n" {
+		t.Errorf("without a file: %+v", c)
+	}
 	// The list cannot be kept: nothing is drained.
 	if err := os.MkdirAll(filepath.Join(b.dir, "var/lib"), 0o755); err != nil {
 		t.Fatal(err)

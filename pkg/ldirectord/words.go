@@ -24,7 +24,9 @@ func ParseWords(words []string) (c Call, ok bool) {
 		return c, false
 	case len(words) > 1 && slices.Contains(Actions, words[1]):
 		return Call{words[0], words[1], words[2:]}, true
-	case len(words) == 1 && slices.Contains(Actions, words[0]), slices.Contains([]string{"drain", "undrain", "configtest"}, words[0]),
+	case len(words) == 2 && words[0] == "configtest": // to say "ok" of another file would be worse than not to understand
+		return Call{Config: words[1], Action: words[0]}, true
+	case len(words) == 1 && slices.Contains(Actions, words[0]), slices.Contains([]string{"drain", "undrain"}, words[0]),
 		words[0] == "status" && len(words[1]) > 2 && words[1][:2] == "--":
 		return Call{Action: words[0], Args: words[1:]}, true
 	}
