@@ -381,16 +381,3 @@ func (b *Broker) byID(id string) *client {
 	}
 	return nil
 }
-
-// Online tells whether a client of that name has signed on.
-func (b *Broker) Online(name string) bool { return b.byID(name) != nil }
-
-// Clients are the names of the clients, in the order of their sign-on; casual ones are called by
-// their process ids.
-func (b *Broker) Clients() []string {
-	var names []string
-	for _, c := range b.clients {
-		names = append(names, c.id)
-	}
-	return names
-}
