@@ -107,6 +107,37 @@ func newBrittle(t *testing.T, impl [2]lab.Impl) *brittleRun {
 	return s
 }
 
+// TestStopFailureStandby has a resource whose stop fails for good on a node with "stopfailure standby": the node gives
+// the other one everything else. It takes a minute.
+func TestStopFailureStandby(t *testing.T) {
+	t.Parallel()
+	conf := func(master bool) map[string]string {
+		return map[string]string{
+			"/etc/ha.d/ha.cf":              strings.ReplaceAll(lab.TutorialConfig(master)["/etc/ha.d/ha.cf"], "respawn root", "#respawn root"),
+			"/etc/ha.d/systole.cf":         "stopfailure standby\n",
+			"/etc/ha.d/haresources":        "ha-master IPaddr::172.16.60.111\nha-slave IPaddr::" + extra.String() + " brittle\n",
+			"/etc/ha.d/resource.d/brittle": brittle,
+		}
+	}
+	s := &standbys{&interop{T: t, Hosts: tutorial(t, lab.HostsOptions{
+		Master: lab.Ours, Slave: lab.Ours, Env: []string{"SYSTOLE_NO_REBOOT=1", "HA_STOPRETRYMAX=1"},
+		MasterConfig: conf(true), SlaveConfig: conf(false), Log: func(string, ...any) {},
+	})}}
+	s.up()
+	s.own(s.Master, s.Slave)
+	s.move(s.Master, s.Master, s.Master, "hb_takeover", "all")
+	if err := s.Master.WriteFile("/etc/brittle", []byte("never"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	s.ask(s.Master, "hb_standby", "foreign")
+	s.own(s.Slave, s.Slave)
+	if !s.seen(limit, func() bool {
+		return strings.Contains(s.Master.Log(), "CRIT: Resource STOP failure. brittle is still running here (stopfailure standby).")
+	}) {
+		t.Errorf("ha-log of ha-master:\n%s", s.Master.Log())
+	}
+}
+
 // fails says how brittle fails on a node from now on; "" is not at all.
 func (s *brittleRun) fails(d *lab.Director, how string) {
 	s.Helper()

@@ -229,7 +229,7 @@ func (d *service) wire(gen uint64, uuid hamsg.UUID) {
 		Paths:       resource.Paths{HaDir: d.Paths.Etc},
 		Env:         append(slices.Clone(env), "HA_LOGD="+map[bool]string{true: "yes", false: "no"}[d.Files.HA.UseLogd]),
 		Say:         func(text []byte) { l.post(d.ctx, cluster.Said{Text: text}) },
-		StopFailure: map[string]resource.StopFailure{"standby": resource.GoStandby, "log": resource.OnlyLog}[d.Files.Systole.StopFailure],
+		StopFailure: resource.ParseStopFailure(d.Files.Systole.StopFailure),
 		Reboot:      d.Reboot,
 	})
 	d.worker = newWorker(m, d.lines, func(done cluster.Done) { l.post(d.ctx, done) })

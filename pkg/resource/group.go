@@ -148,18 +148,25 @@ func (j *job) stop(s script, o *operation) int {
 		code = j.operate(s, r, agent.Stop)
 	}
 	if code == 0 {
+		j.stuckIs(r, false)
 		return 0
 	}
 	if !j.owned(s, r) {
 		s.log("ERROR: Resource script for %s probably not LSB-compliant.", r.Word)
 		s.log("WARN: it (%s) MUST succeed on a stop when already stopped", r.Word)
 		s.log("WARN: Machine reboot narrowly avoided!")
+		j.stuckIs(r, false)
 		return 0
 	}
 	switch j.o.StopFailure {
 	case GoStandby:
-		s.log("CRIT: Resource STOP failure. %s is still running here; going standby (stopfailure standby).", r.Word)
-		j.standbyLater(0, "all")
+		if j.stuckIs(r, true) { // the standby that was asked for stops it, too
+			s.log("CRIT: Resource STOP failure. %s is still running here (stopfailure standby).", r.Word)
+			break
+		}
+		// What it was to be stopped for is under way: a standby that is asked for meanwhile is refused.
+		s.log("CRIT: Resource STOP failure. %s is still running here; going standby in %v (stopfailure standby).", r.Word, j.o.StandbyDelay)
+		j.standbyLater(j.o.StandbyDelay, "all")
 	case OnlyLog:
 		s.log("CRIT: Resource STOP failure. %s is still running here (stopfailure log).", r.Word)
 	default:
@@ -173,6 +180,17 @@ func (j *job) stop(s script, o *operation) int {
 		}
 	}
 	return code
+}
+
+// stuckIs notes whether a resource is one that could not be stopped, and tells what it was before.
+func (m *Manager) stuckIs(r haresources.Resource, stuck bool) (was bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	was = m.stuck[r.Word]
+	if delete(m.stuck, r.Word); stuck {
+		m.stuck[r.Word] = true
+	}
+	return was
 }
 
 const flushLimit = 500 * time.Millisecond

@@ -36,7 +36,7 @@ type Options struct {
 
 	StopRetries   int           // 0: HA_STOPRETRYMAX of Env, else 10; negative: for ever
 	RetryDelay    time.Duration // between failed stops; 0: 1 s
-	StandbyDelay  time.Duration // from a failed start to hb_standby; 0: 30 s
+	StandbyDelay  time.Duration // from a failed start, or a failed stop with GoStandby, to hb_standby; 0: 30 s
 	StopFailure   StopFailure   // what to do about a resource that cannot be stopped
 	Reboot        func()        // ends this machine at once; nil: nothing is done but a CRIT line
 	AlwaysForeign bool          // after a failed start say "foreign" for own groups too, as the original does
@@ -52,6 +52,11 @@ const (
 	GoStandby                    // hb_standby of everything, and leave the resource
 	OnlyLog                      // CRIT lines only
 )
+
+// ParseStopFailure is what systole.cf's word means.
+func ParseStopFailure(word string) StopFailure {
+	return map[string]StopFailure{"standby": GoStandby, "log": OnlyLog}[word]
+}
 
 // Paths are the places of scripts. Empty fields have the usual values, given here.
 type Paths struct {
@@ -71,9 +76,10 @@ type Manager struct {
 	busy     map[string]*sync.Mutex // by resource word: one operation at a time
 	reported map[string]string      // what was said about the choice of an agent, by name
 	standbys []standby
+	stuck    map[string]bool // resources whose last stop has failed, with GoStandby
 }
 
-// standby is an hb_standby that is due some time after a failed start.
+// standby is an hb_standby that is due some time after a failed start or stop.
 type standby struct {
 	due  time.Time
 	what string
@@ -108,7 +114,7 @@ func New(o Options) *Manager {
 	if o.StandbyDelay == 0 {
 		o.StandbyDelay = 30 * time.Second
 	}
-	return &Manager{o: o, wake: make(chan struct{}, 1), busy: map[string]*sync.Mutex{}, reported: map[string]string{}}
+	return &Manager{o: o, wake: make(chan struct{}, 1), busy: map[string]*sync.Mutex{}, reported: map[string]string{}, stuck: map[string]bool{}}
 }
 
 // lookup is the value of a variable, the last one if it is there twice.
@@ -121,7 +127,7 @@ func lookup(env []string, name string) (value string) {
 	return value
 }
 
-// Run carries out what is due later: the standby some time after a failed start. It returns when
+// Run carries out what is due later: the standby some time after a failed start or stop. It returns when
 // ctx ends.
 func (m *Manager) Run(ctx context.Context) {
 	timer := time.NewTimer(0)

@@ -371,14 +371,16 @@ ResourceManager(default)[A]: info: Running /etc/init.d/ipvsadm  stop
 ResourceManager(default)[A]: ERROR: Return code 2 from /etc/init.d/ipvsadm
 `
 	for name, c := range map[string]struct {
-		o    Options
-		want string
-		said string
+		o     Options
+		want  string
+		said  string
+		again string
 	}{
 		"no way to reboot": {want: "CRIT: Resource STOP failure. Reboot required!\nCRIT: Killing heartbeat ungracefully!\nCRIT: Unable to force reboot.\n"},
 		"standby": {
-			o: Options{StopFailure: GoStandby}, said: "all",
-			want: "CRIT: Resource STOP failure. ipvsadm is still running here; going standby (stopfailure standby).\n",
+			o: Options{StopFailure: GoStandby, StandbyDelay: 20 * time.Millisecond}, said: "all", // once: it is stopped again in the standby
+			want:  "CRIT: Resource STOP failure. ipvsadm is still running here; going standby in 20ms (stopfailure standby).\n",
+			again: "CRIT: Resource STOP failure. ipvsadm is still running here (stopfailure standby).\n",
 		},
 		"log": {o: Options{StopFailure: OnlyLog}, want: "CRIT: Resource STOP failure. ipvsadm is still running here (stopfailure log).\n"},
 	} {
@@ -407,8 +409,13 @@ ResourceManager(default)[A]: ERROR: Return code 2 from /etc/init.d/ipvsadm
 			if got := <-said; !strings.Contains(got, "rsc_hold="+c.said) {
 				t.Error(got)
 			}
+			b.give(t, "ipvsadm")
+			log := b.log(t)
 			cancel()
 			<-ended
+			if !strings.HasSuffix(log, c.again) || len(b.standbys) > 0 || len(said) > 0 {
+				t.Errorf("the second time: %s", log)
+			}
 		})
 	}
 }
