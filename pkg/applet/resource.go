@@ -187,17 +187,20 @@ func withScripts(env Env, name string, run func(*scripts) int) int {
 	if s.fifo == "" {
 		s.fifo = paths.FIFO
 	}
+	cf := systoleCF(paths)
 	o := resource.Options{
 		Node:    self,
 		Groups:  func() []haresources.Group { return s.groups(filepath.Join(paths.Etc, "haresources")) },
 		Log:     s.log,
 		Agents:  map[string]agent.Agent{},
-		Builtin: systoleCF(paths).Builtin,
+		Builtin: cf.Builtin,
 		Script:  script.New(script.Options{Output: s.log.OpenDebug, Dir: dir}),
 		Paths:   resource.Paths{HaDir: paths.Etc, ResourceD: env.Getenv("HA_RESOURCEDIR")},
 		Env:     s.given("HA_STOPRETRYMAX"),
 		Later:   s.later,
 		Reboot:  reboot,
+
+		StopFailure: resource.ParseStopFailure(cf.StopFailure),
 	}
 	if host, err := netif.Open(); err != nil { // most of what these programs do needs no addresses
 		fmt.Fprintf(env.Stderr, "%s: %v\n", name, err)
