@@ -91,8 +91,8 @@ func (s *service) relay(ctx context.Context, pc *net.UDPConn) {
 				w.close(false)
 			}()
 		}
+		s.countIn(w.server, n) // first: who has the answer may look at once
 		if _, err := w.server.Write(buf[:n]); err == nil {
-			s.countIn(w.server, n)
 			s.extend(w)
 		}
 	}
@@ -168,9 +168,8 @@ func (s *service) answers(w *flow, pc *net.UDPConn, client netip.AddrPort) {
 			continue
 		}
 		s.extend(w)
-		if _, err := pc.WriteToUDPAddrPort(buf[:n], client); err == nil {
-			w.count(0, uint64(n), 0, 1)
-		}
+		w.count(0, uint64(n), 0, 1)
+		_, _ = pc.WriteToUDPAddrPort(buf[:n], client) // lost, as datagrams may be
 		if w.single {
 			return
 		}
