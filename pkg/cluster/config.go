@@ -64,6 +64,8 @@ type Config struct {
 	FailbackSync time.Duration
 	// Groups are the lines of haresources in order.
 	Groups []Group
+	// Sum stands for what haresources says: nodes with the same one have the same lines.
+	Sum string
 	// Unmanaged turns the resource layer off (heartbeat -M).
 	Unmanaged bool
 	// Hooks are the names of the programs in /etc/ha.d/rc.d: which messages are passed to harc.

@@ -62,6 +62,8 @@ type Engine struct {
 	jobID  int
 
 	asking   asking
+	unread   []*Regroup  // what has changed in haresources before communication was up
+	awaited  []Regrouped // lines of ours that the other node had when haresources changed
 	stonith  stonith
 	repeater repeater
 

@@ -154,6 +154,8 @@ func (e *Engine) stale(n notice) bool {
 	case n.death:
 		src := e.node(n.call.Getenv("HA_src"))
 		return src != nil && src.alive() && !src.left
+	case n.call.Arg == hamsg.TIPRequestResp && n.call.Getenv("HA_dest") == e.cfg.Node && !slices.Contains(e.keys(takeover.Local), n.call.Getenv("HA_ipaddr")):
+		return true // haresources has changed: it stands for another node's line now, or for none
 	}
 	return e.rsc.Nice() && n.call.Arg == hamsg.TIPRequestResp && n.call.Getenv("HA_dest") == e.cfg.Node &&
 		n.call.Getenv("HA_src") == e.cfg.Node && !e.rsc.Held().Has(takeover.Local)
@@ -195,6 +197,7 @@ func (e *Engine) endJob(j *job) {
 	}
 	e.startNotice()
 	e.rsc.Idle()
+	e.takeLeft()
 	e.quickIfDue()
 	if e.end.jobsLast {
 		e.finishIdle()

@@ -271,6 +271,7 @@ func (e *Engine) communicationUp() {
 	if e.others(func(n *node) bool { return n.Status == liveness.Active }) > 0 {
 		e.rsc.PeerActive()
 	}
+	e.readLate()
 	if e.cfg.Stonith != "" && !e.cfg.Unmanaged {
 		e.checkDevice()
 	}

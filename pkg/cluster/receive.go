@@ -285,13 +285,24 @@ func (e *Engine) handleResource(n *node, m *hamsg.Msg) {
 	case hamsg.TStarting, hamsg.TResources, hamsg.TAskResources:
 		if e.commUp && n.newest(m) {
 			e.rsc.Handle(m, n.Name)
+			if n != e.self && m.Type() != hamsg.TAskResources {
+				e.askAwaited()
+			}
 		}
 	case hamsg.TIPRequest:
 		if e.commUp && n != e.self {
 			e.notify(m)
 		}
+	case hamsg.THaresources:
+		if e.commUp && n != e.self {
+			e.regrouped(m)
+		}
 	case hamsg.TIPRequestResp:
-		if e.commUp && !e.rsc.Closing() {
+		if e.commUp && m.Has(hamsg.FSum) {
+			if n != e.self && m.Get(hamsg.FTo) == e.cfg.Node {
+				e.regrouped(m)
+			}
+		} else if e.commUp && !e.rsc.Closing() {
 			e.answered(m)
 			e.notify(m)
 		}

@@ -2,6 +2,8 @@ package cluster
 
 import (
 	"fmt"
+	"slices"
+	"strings"
 
 	"github.com/systole-ha/systole/pkg/cluster/takeover"
 	"github.com/systole-ha/systole/pkg/hamsg"
@@ -11,6 +13,8 @@ import (
 type Regroup struct {
 	// Groups are all lines, in order.
 	Groups []Group
+	// Sum stands for what they say: see [Config].
+	Sum string
 	// Leaving are lines, or parts of lines, that their node has no more, each by its first resource.
 	// Other is the node that has it now, or "".
 	Leaving []Regrouped
@@ -24,16 +28,37 @@ type Regrouped struct{ Node, Key, Other string }
 const regroupJob = "regroup"
 
 // regroup gives up what has left haresources and takes what has come, if it is ours to do so; when the
-// jobs before it are done, as these decide what we hold.
+// jobs before it are done, as these decide what we hold. Nodes reread one after the other, and much may
+// happen in between. So a line that the other node had is awaited until that one says that it goes by the
+// same file, and so has not got it any more.
 func (e *Engine) regroup(r *Regroup) {
 	e.log(Info, fmt.Sprintf("Rereading haresources: %d lines or parts of lines have gone, %d have come.", len(r.Leaving), len(r.Joining)))
-	e.cfg.Groups = r.Groups
-	if e.cfg.Unmanaged || len(r.Leaving)+len(r.Joining) == 0 {
-		return
+	e.cfg.Groups, e.cfg.Sum = r.Groups, r.Sum
+	switch {
+	case e.cfg.Unmanaged:
+	case e.commUp || e.end.begun():
+		e.forkRegroup(r)
+	default:
+		e.unread = append(e.unread, r) // who holds what is known when communication is up
 	}
+}
+
+// readLate does what has waited for that, or for an end that has come before it.
+func (e *Engine) readLate() {
+	for _, r := range e.unread {
+		e.forkRegroup(r)
+	}
+	e.unread = nil
+}
+
+func (e *Engine) forkRegroup(r *Regroup) {
+	// What is under way, or is about to be, goes by lines as they were.
+	astride := len(e.jobs)+len(e.queue) > 0
 	j := e.fork(regroupJob)
 	var moved []Regrouped
 	j.start = func() {
+		current := func(g Regrouped) bool { return slices.Contains(e.cfg.Groups, Group{g.Node, g.Key}) }
+		e.awaited = slices.DeleteFunc(e.awaited, func(g Regrouped) bool { return !current(g) })
 		for _, g := range r.Leaving {
 			switch {
 			case g.Other != "" && e.holds(g.Other):
@@ -50,21 +75,121 @@ func (e *Engine) regroup(r *Regroup) {
 		}
 		for _, g := range r.Joining {
 			switch {
-			case e.rsc.Closing() || !e.holds(g.Node):
+			case e.leaves() || !e.holds(g.Node) || !current(g) || slices.Contains(e.asking.keys, g.Key):
+			case len(e.stonith.resets) > 0:
+				e.awaited = append(e.awaited, g)
 			case g.Other != "" && !e.holds(g.Other):
 				e.jobLog(j, Info, fmt.Sprintf("%s is taken when %s has given it up.", g.Key, g.Other))
+				e.awaited = append(e.awaited, g)
 			default:
 				j.calls = append(j.calls, Call{Verb: TakeGroup, Arg: g.Key, Env: e.env()})
 			}
 		}
+		if astride && e.mayTake() {
+			e.enforce(j)
+		}
 	}
 	j.end = func() {
 		for _, g := range moved {
-			// What a node says that was asked for a group.
-			e.send(hamsg.New(hamsg.TIPRequestResp).Add(hamsg.FTo, g.Other).Add(hamsg.FIPAddr, g.Key).Add("weown", "yes").Add(hamsg.FOK, "OK"))
+			// What a node says that was asked for a group: an original takes it then.
+			e.send(hamsg.New(hamsg.TIPRequestResp).Add(hamsg.FTo, g.Other).Add(hamsg.FIPAddr, g.Key).Add("weown", "yes").Add(hamsg.FOK, "OK").Add(hamsg.FSum, r.Sum))
+		}
+		if e.commUp {
+			e.send(e.sumMessage(r.Sum))
 		}
 	}
 }
+
+// enforce takes all lines that are ours to hold, and gives the others up, but for those that are to be
+// taken, or are asked for, already.
+func (e *Engine) enforce(j *job) {
+	for _, g := range e.cfg.Groups {
+		known := slices.ContainsFunc(j.calls, func(c Call) bool { return c.Arg == g.Key && takes(c) }) ||
+			slices.ContainsFunc(e.awaited, func(a Regrouped) bool { return a.Key == g.Key }) || slices.Contains(e.asking.keys, g.Key)
+		switch {
+		case known:
+		case !e.holds(g.Node):
+			j.calls = append(j.calls, Call{Verb: DropGroup, Arg: g.Key, Env: e.env()})
+		default:
+			j.calls = append(j.calls, Call{Verb: TakeGroup, Arg: g.Key, Env: e.env()})
+		}
+	}
+}
+
+// sumMessage says which haresources we go by.
+func (e *Engine) sumMessage(sum string) *hamsg.Msg {
+	m := hamsg.New(hamsg.THaresources).Add(hamsg.FSum, sum)
+	if len(e.awaited) > 0 {
+		var keys []string
+		for _, g := range e.awaited {
+			keys = append(keys, g.Key)
+		}
+		m.Add(hamsg.FAsked, strings.Join(keys, " "))
+	}
+	return m
+}
+
+// askAwaited asks again for what is waited for: the other node may have been away when it was asked.
+func (e *Engine) askAwaited() {
+	if len(e.awaited) > 0 {
+		e.send(e.sumMessage(e.cfg.Sum))
+	}
+}
+
+// regrouped takes another node's word that it goes by the same haresources as we do: what it does not hold
+// is not up there. It is answered if it waits for lines of its own.
+func (e *Engine) regrouped(m *hamsg.Msg) {
+	asked, sum := strings.Fields(m.Get(hamsg.FAsked)), e.cfg.Sum
+	given := m.Get(hamsg.FIPAddr)
+	if m.Get(hamsg.FSum) != sum || len(asked)+len(e.awaited)+len(given) == 0 {
+		return
+	}
+	j := e.fork(regroupJob)
+	j.start = func() {
+		for _, g := range e.cfg.Groups {
+			if slices.Contains(asked, g.Key) && !e.holds(g.Node) {
+				j.calls = append(j.calls, Call{Verb: DropGroup, Arg: g.Key, Env: e.env()})
+			}
+		}
+		if given != "" && len(e.awaited) == 0 && e.holds(e.cfg.Node) && e.mayTake() {
+			// We have not waited for it: we have begun with the new file.
+			j.calls = append(j.calls, Call{Verb: TakeGroup, Arg: given, Env: e.env()})
+		}
+		e.takeAwaited(j, func(Regrouped) bool { return true })
+	}
+	j.end = func() {
+		if len(asked) > 0 {
+			e.send(hamsg.New(hamsg.THaresources).Add(hamsg.FSum, sum))
+		}
+	}
+}
+
+// takeLeft takes what is waited for when what the other node had is ours, too: it has died, or has gone standby,
+// and when a reset was waited for.
+func (e *Engine) takeLeft() {
+	left := func(g Regrouped) bool { return g.Other == "" || e.holds(g.Other) }
+	if len(e.jobs) > 0 || !slices.ContainsFunc(e.awaited, func(g Regrouped) bool { return left(g) && e.holds(g.Node) }) || !e.mayTake() {
+		return
+	}
+	j := e.fork(regroupJob)
+	j.start = func() { e.takeAwaited(j, left) }
+}
+
+func (e *Engine) takeAwaited(j *job, which func(Regrouped) bool) {
+	e.awaited = slices.DeleteFunc(e.awaited, func(g Regrouped) bool {
+		if !e.mayTake() || !e.holds(g.Node) || !which(g) {
+			return false
+		}
+		j.calls = append(j.calls, Call{Verb: TakeGroup, Arg: g.Key, Env: e.env()})
+		return true
+	})
+}
+
+// mayTake tells whether we go on holding what we take, and no node that is to be reset may have it.
+func (e *Engine) mayTake() bool { return !e.leaves() && len(e.stonith.resets) == 0 }
+
+// leaves tells whether we do not hold anything yet, or will not much longer.
+func (e *Engine) leaves() bool { return !e.commUp || e.rsc.Closing() && !e.end.quick }
 
 // holds tells whether a node's groups are ours now.
 func (e *Engine) holds(node string) bool {
@@ -73,7 +198,8 @@ func (e *Engine) holds(node string) bool {
 	case n == nil:
 		return false // a ping node's line, or that of a node that has left: nobody's
 	case !e.rsc.Nice():
-		return n == e.self || !n.alive()
+		// Before communication is up nothing is known of the others, and what is being reset has its own still.
+		return (e.commUp || e.cfg.Restarted) && (n == e.self || !n.alive() && len(e.stonith.resets) == 0)
 	case n == e.self:
 		return e.rsc.Held().Has(takeover.Local)
 	}

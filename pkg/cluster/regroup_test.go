@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/systole-ha/systole/pkg/cluster"
+	"github.com/systole-ha/systole/pkg/hamsg"
 )
 
 // regroup gives the engine another haresources and returns the calls that it makes, and what is said to
@@ -26,20 +27,31 @@ func (s *single) regroup(r *cluster.Regroup) string {
 }
 
 // What goes is given up, and what comes is taken, where we hold the node's lines; a line that moves is
-// taken only when the other has given it up, and that one says so.
+// taken only when the other goes by the same file, and what it does not hold is not up there.
 func TestRegroup(t *testing.T) {
 	s := newSingle(t, nil)
 	s.join() // alpha has alpha's lines, bravo has bravo's
 	equal(t, s.regroup(&cluster.Regroup{
-		Groups:  []cluster.Group{{Node: "alpha", Key: "A2"}, {Node: "bravo", Key: "B2"}},
+		Groups: []cluster.Group{{Node: "alpha", Key: "A2"}, {Node: "bravo", Key: "B2"}}, Sum: "1",
 		Leaving: []cluster.Regrouped{{Node: "alpha", Key: "A"}, {Node: "bravo", Key: "B"}},
 		Joining: []cluster.Regrouped{{Node: "alpha", Key: "A2"}, {Node: "bravo", Key: "B2"}},
-	}), "givegroup A\ndropgroup B\ntakegroup A2")
+	}), "givegroup A\ndropgroup B\ntakegroup A2\n> t=haresources sum=1 seq=a")
 	equal(t, s.regroup(&cluster.Regroup{
+		Sum:     "2",
 		Groups:  []cluster.Group{{Node: "bravo", Key: "A2"}, {Node: "alpha", Key: "B2"}},
 		Leaving: []cluster.Regrouped{{Node: "alpha", Key: "A2", Other: "bravo"}, {Node: "bravo", Key: "B2", Other: "alpha"}},
 		Joining: []cluster.Regrouped{{Node: "bravo", Key: "A2", Other: "alpha"}, {Node: "alpha", Key: "B2", Other: "bravo"}},
-	}), "info: B2 is taken when bravo has given it up.\ngivegroup A2\nkeepgroup B2\n> t=ip-request-resp dest=bravo ipaddr=A2 weown=yes ok=OK seq=a")
+	}), "info: B2 is taken when bravo has given it up.\ngivegroup A2\nkeepgroup B2\n> t=ip-request-resp dest=bravo ipaddr=A2 weown=yes ok=OK sum=2 seq=b\n> t=haresources sum=2 asked=B2 seq=c")
+	// Another file's word is none; when bravo has come back, it is asked again.
+	word := func(sum string) *hamsg.Msg { return hamsg.New("haresources").Add("sum", sum) }
+	equal(t, s.hear(word("1")), "")
+	equal(t, s.hear(hamsg.New("ip-request-resp").Add("dest", "alpha").Add("ipaddr", "B2").Add("ok", "OK").Add("sum", "1")), "")
+	equal(t, s.hear(hamsg.New("resource").Add("rsc_hold", "local").Add("rtype", "full").Add("isstable", "1")), "> t=haresources sum=2 asked=B2 seq=d")
+	// What bravo asks for and is not ours is looked for here before it is told that we have the same file.
+	equal(t, s.hear(word("2").Add("asked", "A2 B2")), "run /usr/share/heartbeat/ResourceManager dropgroup A2")
+	equal(t, s.done(), "run /usr/share/heartbeat/ResourceManager takegroup B2")
+	equal(t, s.done(), "> t=haresources sum=2 seq=e")
+	equal(t, s.hear(word("2")), "")
 	// With bravo gone both nodes' lines are ours: a move is none.
 	s.pass(s.cfg.Deadtime * 2)
 	for s.run != nil {
@@ -49,10 +61,57 @@ func TestRegroup(t *testing.T) {
 		t.Fatalf("held: %v", held)
 	}
 	equal(t, s.regroup(&cluster.Regroup{
+		Sum:     "3",
 		Groups:  []cluster.Group{{Node: "alpha", Key: "A2"}, {Node: "bravo", Key: "B2"}},
 		Leaving: []cluster.Regrouped{{Node: "bravo", Key: "A2", Other: "alpha"}, {Node: "alpha", Key: "B2", Other: "bravo"}, {Node: "bravo", Key: "B3"}},
 		Joining: []cluster.Regrouped{{Node: "alpha", Key: "A2", Other: "bravo"}, {Node: "bravo", Key: "B2", Other: "alpha"}},
-	}), "keepgroup A2\nkeepgroup B2\ngivegroup B3\ntakegroup A2\ntakegroup B2")
+	}), "keepgroup A2\nkeepgroup B2\ngivegroup B3\ntakegroup A2\ntakegroup B2\n> t=haresources sum=3 seq=17")
+}
+
+// What is waited for when the other node dies is taken with all that it had.
+func TestRegroupDeath(t *testing.T) {
+	s := newSingle(t, nil)
+	s.join()
+	s.regroup(&cluster.Regroup{
+		Sum:     "1",
+		Groups:  []cluster.Group{{Node: "alpha", Key: "A"}, {Node: "alpha", Key: "B"}},
+		Leaving: []cluster.Regrouped{{Node: "bravo", Key: "B", Other: "alpha"}},
+		Joining: []cluster.Regrouped{{Node: "alpha", Key: "B", Other: "bravo"}},
+	})
+	text := s.pass(s.cfg.Deadtime * 2)
+	for s.run != nil {
+		text += "\n" + s.done()
+	}
+	if !strings.Contains(text, "takegroup B") {
+		t.Error(text)
+	}
+}
+
+// A go-ahead for a line that is another's by now, or a part of another's, takes nothing.
+func TestRegroupGoAhead(t *testing.T) {
+	s := newSingle(t, func(c *cluster.Config) { c.Failback = cluster.FailbackLegacy })
+	s.step(cluster.Tick{})
+	s.hear(status("active"))
+	s.hear(hamsg.New("repnodes").Add("dest", "alpha").Add("nodelist", "alpha bravo ").Add("delnodelist", " "))
+	for s.run != nil {
+		s.done()
+	}
+	s.step(cluster.Reread{Regroup: &cluster.Regroup{
+		Sum:     "1",
+		Groups:  []cluster.Group{{Node: "alpha", Key: "A2"}, {Node: "bravo", Key: "B"}},
+		Leaving: []cluster.Regrouped{{Node: "alpha", Key: "A", Other: "bravo"}},
+		Joining: []cluster.Regrouped{{Node: "alpha", Key: "A2"}},
+	}})
+	goAhead := func(key string) *hamsg.Msg {
+		return hamsg.New("ip-request-resp").Add("dest", "alpha").Add("ipaddr", key).Add("weown", "no").Add("ok", "OK")
+	}
+	text := s.hear(goAhead("A")) + s.hear(goAhead("A2"))
+	for s.run != nil {
+		text += "\n" + s.done()
+	}
+	if n := strings.Count(text, "harc ip-request-resp"); n != 1 {
+		t.Errorf("%d go-aheads count:\n%s", n, text)
+	}
 }
 
 // A file that is reread with ha.cf changed, too: the lines first, and then the restart with all in hand.
@@ -78,14 +137,16 @@ func TestRegroupLegacy(t *testing.T) {
 	s := newSingle(t, func(c *cluster.Config) { c.Failback = cluster.FailbackLegacy })
 	s.step(cluster.Tick{})
 	s.hear(status("active"))
+	s.hear(hamsg.New("repnodes").Add("dest", "alpha").Add("nodelist", "alpha bravo ").Add("delnodelist", " "))
 	for s.run != nil {
 		s.done()
 	}
 	equal(t, s.regroup(&cluster.Regroup{
+		Sum:     "1",
 		Groups:  []cluster.Group{{Node: "alpha", Key: "A2"}},
 		Leaving: []cluster.Regrouped{{Node: "alpha", Key: "A"}, {Node: "bravo", Key: "B"}},
 		Joining: []cluster.Regrouped{{Node: "alpha", Key: "A2"}},
-	}), "givegroup A\ndropgroup B\ntakegroup A2")
+	}), "givegroup A\ndropgroup B\ntakegroup A2\n> t=haresources sum=1 seq=7")
 }
 
 // A node that woke too late gives up what a new haresources had to be given up for, too, and takes nothing.

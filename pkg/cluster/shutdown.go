@@ -61,6 +61,7 @@ func (e *Engine) shutdown(restart bool) {
 		}
 		return
 	}
+	e.readLate()
 	e.rsc.Close()
 }
 
@@ -78,6 +79,7 @@ func (e *Engine) fence() {
 		e.stopClients()
 		return
 	}
+	e.readLate()
 	e.dropJobs()
 	e.rsc.Fence()
 }
@@ -201,6 +203,9 @@ func (e *Engine) reread(in Reread) {
 // quickIfDue begins the restart that keeps resources, once no job is under way that it would
 // cut short.
 func (e *Engine) quickIfDue() {
+	if e.end.quickWaits {
+		e.readLate()
+	}
 	if !e.end.quickWaits || len(e.jobs) > 0 || len(e.queue) > 0 || e.end.begun() {
 		return
 	}

@@ -123,6 +123,8 @@ func (e *Engine) stonithTimers() {
 			e.stonith.resets = slices.Delete(e.stonith.resets, i, i+1)
 			i--
 			e.rsc.NotReset()
+			e.takeLeft()
+			e.askAwaited()
 			continue
 		}
 		e.shoot(r)

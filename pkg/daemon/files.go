@@ -216,7 +216,7 @@ func (f *Files) engine() cluster.Config {
 			c.Pings = append(c.Pings, cluster.Ping{Name: s.Name, Plugin: s.Kind})
 		}
 	}
-	c.Groups = engineGroups(f.Groups)
+	c.Groups, c.Sum = engineGroups(f.Groups), sum(f.Groups)
 	return c
 }
 

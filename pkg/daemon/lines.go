@@ -1,6 +1,9 @@
 package daemon
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
 	"os"
 	"slices"
 	"sync"
@@ -89,7 +92,7 @@ func (g *lines) given(key string) {
 func (g *lines) change(fresh []haresources.Group, nodes []string) *cluster.Regroup {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	r := &cluster.Regroup{Groups: engineGroups(fresh)}
+	r := &cluster.Regroup{Groups: engineGroups(fresh), Sum: sum(fresh)}
 	same := len(fresh) == len(g.force)
 	for _, old := range g.force {
 		parts := map[string][]haresources.Resource{} // by the node that has them now
@@ -143,6 +146,19 @@ func (g *lines) change(fresh []haresources.Group, nodes []string) *cluster.Regro
 		return nil
 	}
 	return r
+}
+
+// sum stands for what lines say.
+func sum(list []haresources.Group) string {
+	h := sha256.New()
+	for _, g := range list {
+		fmt.Fprintf(h, "%s", g.Node)
+		for _, r := range g.Resources {
+			fmt.Fprintf(h, " %s", r.Word)
+		}
+		fmt.Fprintln(h)
+	}
+	return hex.EncodeToString(h.Sum(nil)[:8])
 }
 
 func sameWord(a, b haresources.Resource) bool { return a.Word == b.Word }

@@ -70,6 +70,10 @@ const (
 	FConns = "conns" // of a question: connections by their hashes, hex
 	FKnown = "known" // of the answer: how many of them are known, "198/200"
 
+	// Fields of systole's own THaresources, and what it adds to a TIPRequestResp for a line that has moved.
+	FSum   = "sum"   // stands for the sender's haresources
+	FAsked = "asked" // lines that the sender waits for, by their first resources, with spaces between
+
 	FCompressedPayload    = "_compressed_payload"    // binary: the message, packed whole
 	FCompressionAlgorithm = "_compression_algorithm" // zlib or bz2
 )
@@ -100,6 +104,7 @@ const (
 	TSetWeight      = "setweight"       // T_SETWEIGHT
 	TSetSite        = "setsite"         // T_SETSITE
 	TConnections    = "connections"     // systole's own, which originals ignore: does a node that has returned know our connections?
+	THaresources    = "haresources"     // systole's own, which originals ignore: haresources has been reread, what lines are waited for
 	TIfStatus       = "ifstat"          // T_IFSTATUS: to local clients only
 	TAPIRequest     = "hbapi-req"       // T_APIREQ: local only
 	TAPIResponse    = "hbapi-resp"      // T_APIRESP: local only

@@ -20,7 +20,7 @@ func (w *Watch) isSettled() bool {
 			}
 		}
 	}
-	return w.agreement() == nil
+	return w.alike() && w.agreement() == nil
 }
 
 // agreement tells what is wrong with nodes that have had the time to agree. Those that are frozen,
@@ -71,12 +71,23 @@ func (w *Watch) claims(run []*Machine) error {
 		return nil
 	}
 	legacy := run[0].cfg.Failback == cluster.FailbackLegacy
-	for _, g := range w.groups {
+	for i := range w.groups {
+		g := &w.groups[i]
+		listed, agreed := w.listed(g)
+		if !agreed {
+			continue
+		}
 		var owners []string // what a killed daemon has left up does not count
 		for _, m := range run {
 			if slices.Contains(m.Up, g.key) {
 				owners = append(owners, m.Name)
 			}
+		}
+		if !listed && len(owners) > 0 && !g.tainted {
+			return fmt.Errorf("%s is up on %v, and in no file", g.key, owners)
+		}
+		if !listed {
+			continue
 		}
 		if len(owners) != 1 && !g.tainted && !w.disarmed() {
 			return fmt.Errorf("%s is up on %v", g.key, owners)
@@ -103,10 +114,8 @@ func (w *Watch) claims(run []*Machine) error {
 // claimed tells whether a node claims a group.
 func (w *Watch) claimed(m *Machine, key string) bool {
 	side := cluster.Foreign
-	for _, g := range w.Plan.Groups {
-		if g.Key == key && g.Node == m.Name {
-			side = cluster.Local
-		}
+	if nodeOf(m.lines(), key) == m.Name {
+		side = cluster.Local
 	}
 	return m.Engine.Status().Held.Has(side)
 }

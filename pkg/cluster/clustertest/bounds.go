@@ -40,7 +40,7 @@ func (w *Watch) split() bool {
 		return false
 	}
 	for _, m := range w.Sim.Machines {
-		if !m.Runs() || len(m.Up) != len(w.groups) || m.Busy() || w.Sim.Now.Sub(m.began) < time.Minute {
+		if !w.alike() || !m.Runs() || len(m.Up) != w.count(m) || m.Busy() || w.Sim.Now.Sub(m.began) < time.Minute {
 			return false
 		}
 		if st := m.Engine.Status(); !st.Stable || st.ShuttingDown || len(st.Jobs) > 0 {

@@ -1,7 +1,9 @@
 package clustertest
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -11,7 +13,8 @@ import (
 
 // Chaos makes a plan from a seed: the same seed gives the same plan. Seeds differ in the cluster,
 // and in what may befall it: some know planned moves only, some a network that loses packets,
-// crashes, partitions, scripts that fail, or all of it.
+// crashes, partitions, scripts that fail, or all of it; in a quarter of them, by the seed itself,
+// haresources changes, too.
 func Chaos(seed uint64) *Plan {
 	c := &chaos{rand: seqtrack.NewRand(seed ^ 0x5eed), plan: &Plan{Seed: seed}}
 	c.cluster()
@@ -28,6 +31,9 @@ func Chaos(seed uint64) *Plan {
 	for range 4 + c.n(14) {
 		c.add(c.any(c.events...)())
 		c.pause()
+	}
+	if seed/8%4 == 1 {
+		c.haresources() // after all else: what that has chosen stays as it was
 	}
 	return c.plan
 }
@@ -64,9 +70,11 @@ func (c *chaos) span(limit time.Duration) time.Duration {
 
 // pause lets some time go by: mostly short ones, in which things meet, or long ones, after which all
 // is quiet.
-func (c *chaos) pause() {
+func (c *chaos) pause() { c.at += c.gap() }
+
+func (c *chaos) gap() time.Duration {
 	limits := []time.Duration{2 * time.Millisecond, 50 * time.Millisecond, c.dead, 2 * c.dead, 12 * time.Second, 12 * time.Second, 90 * time.Second}
-	c.at += c.span(limits[c.n(len(limits))])
+	return c.span(limits[c.n(len(limits))])
 }
 
 // cluster chooses nodes, groups and settings.
@@ -225,3 +233,77 @@ func (c *chaos) delay() string {
 }
 
 func (c *chaos) reorder() string { return "reorder " + c.word("on", "off") }
+
+// haresources has the file changed some times, each time on one node first and on the others later; what
+// else befalls the cluster goes on in between.
+func (c *chaos) haresources() {
+	steps, end := c.plan.Steps, c.at
+	groups, at := c.plan.Groups, time.Duration(0)
+	for range 1 + c.n(3) {
+		at += c.span(max(end-at, 0))
+		if i := slices.IndexFunc(steps, func(s Step) bool { return s.At >= at }); i >= 0 && c.one(2) {
+			at = steps[i].At + c.span(50*time.Millisecond) // in the midst of what that begins
+		}
+		groups = c.edit(groups)
+		if c.one(4) {
+			groups = c.edit(groups)
+		}
+		first := c.n(len(c.plan.Nodes))
+		for i := range c.plan.Nodes {
+			n := c.plan.Nodes[(first+i)%len(c.plan.Nodes)]
+			c.plan.Steps = append(c.plan.Steps, Step{at, strings.Join(append([]string{"haresources", n}, lineWords(groups)...), " ")})
+			at += c.gap()
+		}
+	}
+	slices.SortStableFunc(c.plan.Steps, func(a, b Step) int { return cmp.Compare(a.At, b.At) })
+}
+
+// edit is a file with a line more, or less, or on another node, or with a member more, or less, or in
+// another line.
+func (c *chaos) edit(lines []cluster.Group) []cluster.Group {
+	lines = slices.Clone(lines)
+	at := c.n(len(lines))
+	all := members(lines[at])
+	member := c.n(len(all))
+	fresh := ""
+	for _, key := range []string{"C", "D", "E", "B", "A", "F", "G", "H", "I"} {
+		if fresh == "" && nodeOf(lines, key) == "" {
+			fresh = key
+		}
+	}
+	insert := func(at int, key string) { // not as the first, which the line is known by
+		all := members(lines[at])
+		lines[at].Key = strings.Join(slices.Insert(all, 1+c.n(len(all)), key), "+")
+	}
+	remove := func() {
+		if len(all) == 1 {
+			lines = slices.Delete(lines, at, at+1)
+		} else {
+			lines[at].Key = strings.Join(slices.Delete(slices.Clone(all), member, member+1), "+")
+		}
+	}
+	switch c.n(8) {
+	case 0:
+		if len(lines) > 1 {
+			return slices.Delete(lines, at, at+1)
+		}
+	case 1:
+		if len(lines) > 1 || len(all) > 1 {
+			remove()
+			return lines
+		}
+	case 2, 3:
+		lines[at].Node = c.node()
+		return lines
+	case 4:
+		insert(at, fresh)
+		return lines
+	case 5, 6:
+		if len(lines) > 1 {
+			insert((at+1+c.n(len(lines)-1))%len(lines), all[member])
+			remove()
+			return lines
+		}
+	}
+	return slices.Insert(lines, at, cluster.Group{Node: c.node(), Key: fresh})
+}

@@ -53,6 +53,7 @@ func (s *Sim) Command(words []string) error {
 		"start": 1, "stop": 1, "restart": 1, "reload": 1, "kill": 1, "poweroff": 1, "freeze": 1, "suspend": 1, "thaw": 1,
 		"cut": 2, "heal": 2, "loss": 1, "dup": 1, "delay": 2, "reorder": 1, "standby": 2, "takeover": 2,
 		"slow": 3, "nostart": 3, "nostop": 3, "poll": 2, "clock": 2, "noreset": 2, "addnode": 2,
+		"haresources": 1,
 	}
 	n, ok := want[words[0]]
 	if !ok || len(args) < n {
@@ -146,6 +147,12 @@ func (m *Machine) command(cmd string, args []string) error {
 		m.CallTime[cluster.Verb(args[0])] = d
 	case "poll":
 		return durations(args, &m.Poll)
+	case "haresources":
+		groups, err := parseLines(args)
+		if err != nil {
+			return err
+		}
+		m.Haresources(groups)
 	case "clock":
 		return durations(args, &m.Clock)
 	}

@@ -13,6 +13,15 @@ func (w *Watch) owners() {
 	now := w.Sim.Elapsed()
 	for i := range w.groups {
 		g := &w.groups[i]
+		listed, agreed := w.listed(g)
+		if !agreed {
+			g.dual, g.none, g.idle = -1, -1, -1
+			continue
+		}
+		if !listed {
+			w.unlisted(g)
+			continue
+		}
 		a, b := w.pair(g.key)
 		switch {
 		case a == nil:
@@ -71,12 +80,24 @@ func (w *Watch) twoOwners(g *group, a, b *Machine) {
 	now := w.Sim.Elapsed()
 	switch {
 	case !w.two():
+	case !w.rough && g.changes && (a.atWork() || b.atWork()):
+		// It came while their files differed.
 	case !w.rough:
 		w.fail("%s is up on %s and %s", g.key, a.Name, b.Name)
 	case w.mended > 0 && !w.torn() && now > w.told+w.mended && !g.tainted:
 		w.fail("%s is still up on %s and %s %v after a partition has healed", g.key, a.Name, b.Name, now-w.told)
 	case w.Sim.Elapsed() > w.until && !a.Works(g.key) && !b.Works(g.key) && !g.tainted:
 		w.fail("%s is up on %s and %s since %.3f s", g.key, a.Name, b.Name, g.dual.Seconds())
+	}
+}
+
+// unlisted wants a group that is in no file any more to be up nowhere.
+func (w *Watch) unlisted(g *group) {
+	g.dual, g.none, g.idle = -1, -1, -1
+	for _, m := range w.Sim.Machines {
+		if w.two() && w.Sim.Elapsed() > w.until && m.Runs() && slices.Contains(m.Up, g.key) && !m.Works(g.key) && !g.tainted {
+			w.fail("%s is up on %s, and in no file", g.key, m.Name)
+		}
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -120,6 +121,13 @@ func (r *runner) end() {
 		m.Thaw()
 	}
 	r.Commanded()
+	for _, m := range s.Machines {
+		if r.newest != nil && !slices.Equal(m.lines(), r.newest) {
+			if err := r.command(append([]string{"haresources", m.Name}, lineWords(r.newest)...)); err != nil {
+				r.fail("%v", err)
+			}
+		}
+	}
 	limit := s.Elapsed() + 2*r.bound + time.Minute
 	const quiet = 28 * time.Second // a whole window of messages at least, when all is over
 	settled := time.Duration(-1)   // since when
@@ -200,11 +208,11 @@ func (r *runner) tell(who, format string, args ...any) {
 		return
 	}
 	var own []string
-	for _, g := range r.Plan.Groups {
-		if owners := r.Sim.Owners(g.Key); len(owners) > 0 {
-			own = append(own, g.Key+" "+strings.Join(owners, "+"))
+	for _, g := range r.groups {
+		if owners := r.Sim.Owners(g.key); len(owners) > 0 {
+			own = append(own, g.key+" "+strings.Join(owners, "+"))
 		} else {
-			own = append(own, g.Key+" -")
+			own = append(own, g.key+" -")
 		}
 	}
 	fmt.Fprintf(r.story, "%9.3f  [%s]  %-8s %s\n", r.Sim.Elapsed().Seconds(), strings.Join(own, ", "), who, fmt.Sprintf(format, args...))

@@ -61,6 +61,7 @@ func ParseGroups(text string) []cluster.Group {
 //	reorder on|off                              whether packets may overtake each other
 //	standby|takeover NODE SET                   hb_standby, hb_takeover
 //	addnode NODE NAME                           hb_addnode
+//	haresources NODE NODE:MEMBER+MEMBER...      its new file, which is reread
 //	slow NODE VERB DURATION                     how long calls of a verb take
 //	nostart|nostop NODE GROUP on|off            whether starts, or stops, of a group fail
 //	noreset NODE on|off                         whether its STONITH device fails

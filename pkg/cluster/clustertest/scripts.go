@@ -41,6 +41,11 @@ const (
 // Busy tells whether a call is under way.
 func (m *Machine) Busy() bool { return m.running > 0 }
 
+// atWork tells whether its daemon has something to do that scripts do.
+func (m *Machine) atWork() bool {
+	return m.Busy() || m.Engine != nil && len(m.Engine.Status().Jobs) > 0
+}
+
 // Works tells whether a call is under way that takes or gives a group.
 func (m *Machine) Works(key string) bool { return slices.Contains(m.calls, key) }
 
@@ -48,6 +53,9 @@ func (m *Machine) Works(key string) bool { return slices.Contains(m.calls, key) 
 func (m *Machine) call(r cluster.Run) {
 	m.running++
 	run, boot := m.run, m.boot
+	if r.Call.Verb == cluster.GiveGroup || r.Call.Verb == cluster.DropGroup {
+		m.leaves(r.Call.Arg)
+	}
 	keys := m.keysOf(r.Call)
 	m.calls = append(m.calls, keys...)
 	if m.sim.OnCall != nil {
@@ -74,7 +82,7 @@ func (m *Machine) call(r cluster.Run) {
 		}
 	}
 	d := max(m.CallTime[r.Call.Verb], 1)
-	if r.Call.Verb == cluster.GiveGroup && m.NoStop[r.Call.Arg] && slices.Contains(m.Up, r.Call.Arg) {
+	if r.Call.Verb == cluster.GiveGroup && slices.ContainsFunc(keys, func(key string) bool { return m.NoStop[key] }) {
 		d += stopRetries
 	}
 	m.sim.After(d, func() {
@@ -90,23 +98,26 @@ func (m *Machine) call(r cluster.Run) {
 func (m *Machine) keysOf(c cluster.Call) (keys []string) {
 	switch {
 	case c.Verb == cluster.TakeGroup:
-		return []string{c.Arg}
-	case c.Verb == cluster.GiveGroup, c.Verb == cluster.DropGroup:
-		if slices.Contains(m.Up, c.Arg) {
-			return []string{c.Arg}
-		}
+		return slices.Clone(m.lineOf(c.Arg))
+	case c.Verb == cluster.GiveGroup, c.Verb == cluster.DropGroup && slices.Contains(m.Up, c.Arg):
+		return m.upOf(c.Arg)
 	case c.Verb != cluster.Harc:
 	case c.Arg == "status" && m.machDown(c):
-		for _, g := range m.cfg.Groups {
+		for _, g := range m.known() {
 			if g.Node == c.Getenv("HA_src") {
-				keys = append(keys, g.Key)
+				keys = append(keys, members(g)...)
 			}
 		}
 	case c.Arg == "ip-request-resp" && c.Getenv("HA_dest") == m.Name && c.Getenv("HA_ok") == "OK",
 		c.Arg == "ip-request" && slices.Contains(m.Up, c.Getenv("HA_ipaddr")):
-		keys = append(keys, c.Getenv("HA_ipaddr"))
+		return slices.Clone(m.lineOf(c.Getenv("HA_ipaddr")))
 	}
 	return keys
+}
+
+// upOf are the members of the line that a key stands for and that are up.
+func (m *Machine) upOf(key string) []string {
+	return slices.DeleteFunc(slices.Clone(m.lineOf(key)), func(key string) bool { return !slices.Contains(m.Up, key) })
 }
 
 // Takes tells whether the call takes groups.
@@ -136,45 +147,63 @@ func (m *Machine) script(c cluster.Call) (code int, say [][]byte) {
 			m.take(c.Arg)
 		}
 	case cluster.GiveGroup, cluster.DropGroup:
-		m.give(c.Arg)
+		if c.Verb == cluster.GiveGroup || slices.Contains(m.Up, c.Arg) {
+			m.give(c.Arg)
+		}
+		m.given(c.Arg)
+	case cluster.KeepGroup:
+		m.given(c.Arg)
 	case cluster.Harc:
 		say = m.harc(c)
 	}
 	return code, say
 }
 
-// take is ResourceManager takegroup: a group that cannot be started is given up, and the standby
-// that it asks for comes later.
+// take is ResourceManager takegroup: a group with a member that cannot be started is given up, and the
+// standby that it asks for comes later.
 func (m *Machine) take(key string) {
-	if slices.Contains(m.Up, key) {
-		return // renewed
-	}
-	if !m.NoStart[key] {
-		m.set(key, true)
+	g, ok := m.line(key)
+	if !ok {
 		return
 	}
-	m.taint(key)
-	what := "foreign"
-	for _, g := range m.cfg.Groups {
-		if g.Key == key && g.Node == m.Name {
-			what = "local"
+	all := members(g)
+	for _, key := range all {
+		switch {
+		case slices.Contains(m.Up, key): // renewed
+		case !m.NoStart[key]:
+			m.set(key, true)
+		default:
+			what := "foreign"
+			if g.Node == m.Name {
+				what = "local"
+			}
+			for _, key := range all {
+				m.taint(key)
+			}
+			if len(all) > 1 {
+				m.give(key)
+			}
+			m.later(standbyDelay, func() { m.Tell("t=ask_resources", "rsc_hold="+what, "info=me") })
+			return
 		}
 	}
-	m.later(standbyDelay, func() { m.Tell("t=ask_resources", "rsc_hold="+what, "info=me") })
 }
 
-// give is ResourceManager givegroup: a group that cannot be stopped makes the machine reboot.
+// give is ResourceManager givegroup: a member that cannot be stopped makes the machine reboot.
 func (m *Machine) give(key string) {
-	if !m.NoStop[key] || !slices.Contains(m.Up, key) {
-		m.set(key, false)
+	for _, key := range m.lineOf(key) {
+		if !m.NoStop[key] || !slices.Contains(m.Up, key) {
+			m.set(key, false)
+			continue
+		}
+		m.taint(key)
+		if m.sim.OnReboot != nil {
+			m.sim.OnReboot(m)
+		}
+		m.reboot()
+		m.NoStop[key] = false
 		return
 	}
-	m.taint(key)
-	if m.sim.OnReboot != nil {
-		m.sim.OnReboot(m)
-	}
-	m.reboot()
-	m.NoStop[key] = false
 }
 
 func (m *Machine) taint(key string) {
@@ -191,9 +220,9 @@ func (m *Machine) harc(c cluster.Call) (say [][]byte) {
 		if !m.machDown(c) {
 			return nil
 		}
-		for _, g := range m.cfg.Groups {
+		for _, g := range m.known() {
 			if g.Node == src {
-				m.take(g.Key)
+				m.take(first(g))
 			}
 		}
 		if c.Getenv("HA_NICEFAILBACK") == "yes" {

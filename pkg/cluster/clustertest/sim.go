@@ -138,6 +138,7 @@ type Machine struct {
 	// NoReset makes the STONITH device of this machine fail.
 	NoReset bool
 	Scripts
+	files
 
 	sim    *Sim
 	index  int
@@ -159,7 +160,7 @@ type Machine struct {
 func (s *Sim) Add(cfg cluster.Config) *Machine {
 	m := &Machine{
 		Name: cfg.Node, sim: s, index: len(s.Machines), cfg: cfg, ClientStop: 10 * time.Millisecond,
-		Scripts: newScripts(), Sent: map[string]int{}, Stopped: true,
+		Scripts: newScripts(), files: files{file: cfg.Groups}, Sent: map[string]int{}, Stopped: true,
 	}
 	m.links = slices.Sorted(slices.Values(cfg.Links))
 	m.cfg.Wall = func(now time.Time) time.Time { return now.Add(m.Clock) }
@@ -185,6 +186,8 @@ func (m *Machine) Start() {
 	m.began = m.sim.Now
 	m.exit, m.frozen, m.held, m.asleep = nil, false, nil, time.Time{}
 	m.cfg.Generation++
+	m.force, m.leaving, m.giving = m.file, nil, ""
+	m.cfg.Groups, m.cfg.Sum = engineGroups(m.file), sum(m.file)
 	if m.Make != nil {
 		m.Engine = m.Make(m.cfg, m.now())
 	} else {
@@ -192,6 +195,9 @@ func (m *Machine) Start() {
 	}
 	m.cfg.Restarted, m.cfg.Held = false, cluster.None
 	m.Step(cluster.Tick{})
+	if m.late != nil {
+		m.Haresources(m.late)
+	}
 }
 
 // Stop asks the daemon for an orderly end.

@@ -18,6 +18,9 @@ import (
 //     repeats and reorders; clocks that jump) allows nothing: no group has two owners for a moment,
 //     no acquisition begins before the other's release has ended, nobody is declared dead, nobody
 //     restarts.
+//   - A group that a new haresources has come, go or move may have two owners or none while the machines'
+//     files differ on it. Once they agree it has one owner within the bound of a planned move, and two only
+//     while scripts run; one that is in no file any more is up nowhere at the deadline.
 //   - A rough one (a kill, a freeze, a suspended machine, a cut, losses that made a node seem dead) may have two owners
 //     or none until its deadline, which each command puts off. Afterwards every group has one owner
 //     again, as far as nodes run and hear each other, and nodes agree on who it is.
@@ -48,6 +51,7 @@ type Watch struct {
 	sent          []int         // messages of each machine in this window
 	window        time.Duration
 	shadows       []shadow
+	newest        []cluster.Group // haresources as last changed on some machine; nil if never
 }
 
 type group struct {
@@ -55,7 +59,10 @@ type group struct {
 	// Since when it has two owners, or none, or none while all goes as planned; -1 if not.
 	dual, none, idle time.Duration
 	tainted          bool // has failed to start or stop
+	changes          bool // a new haresources in this episode has it come, go or move
 }
+
+func newGroup(key string) group { return group{key: key, dual: -1, none: -1, idle: -1} }
 
 // stormWindow is the time in which messages are counted.
 const stormWindow = 10 * time.Second
@@ -64,7 +71,9 @@ const stormWindow = 10 * time.Second
 func NewWatch(sim *Sim, plan *Plan) *Watch {
 	w := &Watch{Sim: sim, Plan: plan, Longest: map[string]time.Duration{}, settled: true}
 	for _, g := range plan.Groups {
-		w.groups = append(w.groups, group{key: g.Key, dual: -1, none: -1, idle: -1})
+		for _, key := range members(g) {
+			w.group(key)
+		}
 	}
 	w.sent = make([]int, len(sim.Machines))
 	for _, m := range sim.Machines {
@@ -139,6 +148,7 @@ func (w *Watch) Command(words []string) {
 	now := w.Sim.Elapsed()
 	if w.isSettled() && now > w.unsure {
 		w.kinds, w.since, w.rough, w.planned, w.gap = nil, now, false, false, 0
+		w.forget()
 	}
 	w.single(words)
 	w.told = now
@@ -147,10 +157,16 @@ func (w *Watch) Command(words []string) {
 	w.kinds = append(w.kinds, words[0])
 	w.rough = w.rough || slices.Contains(roughly, words[0]) || w.torn()
 	w.planned = w.planned || words[0] == "restart"
+	if words[0] == "haresources" {
+		w.rewrite(words)
+	}
 	if words[0] == "nostart" || words[0] == "nostop" {
 		for i := range w.groups {
 			w.groups[i].tainted = w.groups[i].tainted || w.groups[i].key == words[2]
 		}
+	}
+	if w.newest != nil {
+		w.spread()
 	}
 }
 
@@ -199,7 +215,7 @@ func (w *Watch) call(m *Machine, c cluster.Call, begins bool) {
 			if other == m || slices.Contains(m.Up, key) {
 				continue
 			}
-			if slices.Contains(other.Up, key) || other.Works(key) {
+			if _, agreed := w.listed(w.group(key)); agreed && (slices.Contains(other.Up, key) || other.Works(key)) && !(w.group(key).changes && other.atWork()) {
 				w.fail("%s begins to take %s, and %s has not released it yet", m.Name, key, other.Name)
 			}
 		}
