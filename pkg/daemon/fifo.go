@@ -17,43 +17,26 @@ import (
 const fifoLimit = 64 << 10
 
 // openFIFO makes the command FIFO (mode 0600) and opens it for reading and writing, so that it
-// never ends while writers come and go. What an earlier run left in it is thrown away: those
-// commands were for another time.
+// never ends while writers come and go. It is a new one each time: what was written for an earlier run, also by
+// programs that have waited since for somebody to read it, was for another time.
 func openFIFO(path string, log *halog.Logger) (*os.File, error) {
 	st, err := os.Lstat(path)
 	if err != nil || st.Mode()&os.ModeNamedPipe == 0 {
 		log.Logf(halog.Info, "Creating FIFO %s.", path)
-		if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
-			return nil, fmt.Errorf("replace FIFO: %w", err)
-		}
-		if err := unix.Mkfifo(path, 0o600); err != nil {
-			return nil, fmt.Errorf("create FIFO %s: %w", path, err)
-		}
-	} else if err := os.Chmod(path, 0o600); err != nil {
-		return nil, fmt.Errorf("protect FIFO: %w", err)
+	} else if old, err := os.OpenFile(path, os.O_RDWR|unix.O_NONBLOCK, 0); err == nil {
+		defer old.Close() // who waits goes on, and finds that nobody reads
+	}
+	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("replace FIFO: %w", err)
+	}
+	if err := unix.Mkfifo(path, 0o600); err != nil {
+		return nil, fmt.Errorf("create FIFO %s: %w", path, err)
 	}
 	f, err := os.OpenFile(path, os.O_RDWR|unix.O_NONBLOCK, 0)
 	if err != nil {
 		return nil, fmt.Errorf("open FIFO: %w", err)
 	}
-	drain(f)
 	return f, nil
-}
-
-// drain empties the pipe: the descriptor is non-blocking, so reading by number ends with EAGAIN.
-func drain(f *os.File) {
-	rc, err := f.SyscallConn()
-	if err != nil {
-		return
-	}
-	buf := make([]byte, 64<<10)
-	_ = rc.Read(func(fd uintptr) bool {
-		for {
-			if n, err := unix.Read(int(fd), buf); n <= 0 || err != nil {
-				return true
-			}
-		}
-	})
 }
 
 // readFIFO hands each message between ">>>" and "<<<", or "###" and "%%%" (netstrings), to say until ctx ends. Text outside of
