@@ -63,6 +63,7 @@ type Engine struct {
 
 	asking   asking
 	unread   []*Regroup  // what has changed in haresources before communication was up
+	early    []Regrouped // lines that the other node gave up for us before haresources changed here
 	awaited  []Regrouped // lines of ours that the other node had when haresources changed
 	stonith  stonith
 	repeater repeater

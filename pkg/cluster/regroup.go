@@ -20,10 +20,16 @@ type Regroup struct {
 	Leaving []Regrouped
 	// Joining are lines of which a resource is new to their node. Other is the node that had one, or "".
 	Joining []Regrouped
+
+	was string // the Sum before
 }
 
 // Regrouped is a line of haresources, or a part of one.
-type Regrouped struct{ Node, Key, Other string }
+type Regrouped struct {
+	Node, Key, Other string
+	// Whole says of one that leaves that it is a whole line.
+	Whole bool
+}
 
 const regroupJob = "regroup"
 
@@ -33,6 +39,7 @@ const regroupJob = "regroup"
 // same file, and so has not got it any more.
 func (e *Engine) regroup(r *Regroup) {
 	e.log(Info, fmt.Sprintf("Rereading haresources: %d lines or parts of lines have gone, %d have come.", len(r.Leaving), len(r.Joining)))
+	r.was = e.cfg.Sum
 	e.cfg.Groups, e.cfg.Sum = r.Groups, r.Sum
 	switch {
 	case e.cfg.Unmanaged:
@@ -73,6 +80,13 @@ func (e *Engine) forkRegroup(r *Regroup) {
 				j.calls = append(j.calls, Call{Verb: DropGroup, Arg: g.Key, Env: e.env()})
 			}
 		}
+		for _, g := range e.early {
+			came := slices.ContainsFunc(r.Leaving, func(l Regrouped) bool { return l.Key == g.Key && l.Other == e.cfg.Node })
+			if !came && !e.holds(g.Node) { // the file was changed once more, or back
+				j.calls = append(j.calls, Call{Verb: GiveGroup, Arg: g.Key, Env: e.env()})
+			}
+		}
+		e.early = nil
 		for _, g := range r.Joining {
 			switch {
 			case e.leaves() || !e.holds(g.Node) || !current(g) || slices.Contains(e.asking.keys, g.Key):
@@ -92,7 +106,11 @@ func (e *Engine) forkRegroup(r *Regroup) {
 	j.end = func() {
 		for _, g := range moved {
 			// What a node says that was asked for a group: an original takes it then.
-			e.send(hamsg.New(hamsg.TIPRequestResp).Add(hamsg.FTo, g.Other).Add(hamsg.FIPAddr, g.Key).Add("weown", "yes").Add(hamsg.FOK, "OK").Add(hamsg.FSum, r.Sum))
+			m := hamsg.New(hamsg.TIPRequestResp).Add(hamsg.FTo, g.Other).Add(hamsg.FIPAddr, g.Key).Add("weown", "yes").Add(hamsg.FOK, "OK").Add(hamsg.FSum, r.Sum)
+			if g.Whole {
+				m.Add(hamsg.FWas, r.was)
+			}
+			e.send(m)
 		}
 		if e.commUp {
 			e.send(e.sumMessage(r.Sum))
@@ -141,7 +159,13 @@ func (e *Engine) askAwaited() {
 func (e *Engine) regrouped(m *hamsg.Msg) {
 	asked, sum := strings.Fields(m.Get(hamsg.FAsked)), e.cfg.Sum
 	given := m.Get(hamsg.FIPAddr)
-	if m.Get(hamsg.FSum) != sum || len(asked)+len(e.awaited)+len(given) == 0 {
+	if m.Get(hamsg.FSum) != sum {
+		if sum != "" && m.Get(hamsg.FWas) == sum {
+			e.takeEarly(m.Get(hamsg.FOrig), given, sum)
+		}
+		return
+	}
+	if len(asked)+len(e.awaited)+len(given) == 0 {
 		return
 	}
 	j := e.fork(regroupJob)
@@ -160,6 +184,18 @@ func (e *Engine) regrouped(m *hamsg.Msg) {
 	j.end = func() {
 		if len(asked) > 0 {
 			e.send(hamsg.New(hamsg.THaresources).Add(hamsg.FSum, sum))
+		}
+	}
+}
+
+// takeEarly takes a line of the other node's that this one has given up for us, before we know of that: nobody
+// else has it. (Of a part of a line it would be too much: we only know the whole.)
+func (e *Engine) takeEarly(from, key, sum string) {
+	j := e.fork(regroupJob)
+	j.start = func() {
+		if e.cfg.Sum == sum && e.holds(e.cfg.Node) && e.mayTake() {
+			e.early = append(e.early, Regrouped{Node: from, Key: key})
+			j.calls = append(j.calls, Call{Verb: TakeGroup, Arg: key, Env: e.env()})
 		}
 	}
 }

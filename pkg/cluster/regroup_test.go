@@ -42,6 +42,10 @@ func TestRegroup(t *testing.T) {
 		Leaving: []cluster.Regrouped{{Node: "alpha", Key: "A2", Other: "bravo"}, {Node: "bravo", Key: "B2", Other: "alpha"}},
 		Joining: []cluster.Regrouped{{Node: "bravo", Key: "A2", Other: "alpha"}, {Node: "alpha", Key: "B2", Other: "bravo"}},
 	}), "info: B2 is taken when bravo has given it up.\ngivegroup A2\nkeepgroup B2\n> t=ip-request-resp dest=bravo ipaddr=A2 weown=yes ok=OK sum=2 seq=b\n> t=haresources sum=2 asked=B2 seq=c")
+	// A whole line that bravo has given up for us is taken at once, if we have the file that bravo had; a part is not.
+	early := hamsg.New("ip-request-resp").Add("dest", "alpha").Add("ipaddr", "B2").Add("ok", "OK").Add("sum", "3").Add("was", "2")
+	equal(t, s.hear(early), "run /usr/share/heartbeat/ResourceManager takegroup B2")
+	equal(t, s.done(), "")
 	// Another file's word is none; when bravo has come back, it is asked again.
 	word := func(sum string) *hamsg.Msg { return hamsg.New("haresources").Add("sum", sum) }
 	equal(t, s.hear(word("1")), "")

@@ -119,7 +119,7 @@ func (g *lines) change(fresh []haresources.Group, nodes []string) *cluster.Regro
 		for _, to := range order {
 			part := haresources.Group{Node: old.Node, Resources: parts[to], Pos: old.Pos}
 			g.leaving = append(g.leaving, part)
-			r.Leaving = append(r.Leaving, cluster.Regrouped{Node: old.Node, Key: part.Key(), Other: to})
+			r.Leaving = append(r.Leaving, cluster.Regrouped{Node: old.Node, Key: part.Key(), Other: to, Whole: len(part.Resources) == len(old.Resources)})
 		}
 	}
 	for i, n := range fresh {

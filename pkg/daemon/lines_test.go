@@ -40,13 +40,13 @@ func TestLines(t *testing.T) {
 	}{
 		{"the same", "a X Y\nb Z\n", "a X  Y # the same\nb Z\n", nil, nil, "a X Y; b Z"},
 		{"one more", "a X Y\n", "a X Y\nb Z\n", nil, []cluster.Regrouped{{Node: "b", Key: "Z"}}, "a X Y; b Z"},
-		{"one less", "a X Y\nb Z\n", "a X Y\n", []cluster.Regrouped{{Node: "b", Key: "Z"}}, nil, "b Z; a X Y"},
+		{"one less", "a X Y\nb Z\n", "a X Y\n", []cluster.Regrouped{{Node: "b", Key: "Z", Whole: true}}, nil, "b Z; a X Y"},
 		{"a member more", "a X Y\n", "a X V Y\n", nil, []cluster.Regrouped{{Node: "a", Key: "X"}}, "a X V Y"},
 		{"a member less", "a X V Y\n", "a X Y\n", []cluster.Regrouped{{Node: "a", Key: "V"}}, nil, "a V; a X Y"},
 		{"two lines of one", "a X Y\n", "a X\na Y\n", nil, nil, "a X; a Y"},
 		{
 			"moved", "a X Y\n", "b X Y\n",
-			[]cluster.Regrouped{{Node: "a", Key: "X", Other: "b"}},
+			[]cluster.Regrouped{{Node: "a", Key: "X", Other: "b", Whole: true}},
 			[]cluster.Regrouped{{Node: "b", Key: "X", Other: "a"}},
 			"a X Y",
 		},

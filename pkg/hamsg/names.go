@@ -72,6 +72,7 @@ const (
 
 	// Fields of systole's own THaresources, and what it adds to a TIPRequestResp for a line that has moved.
 	FSum   = "sum"   // stands for the sender's haresources
+	FWas   = "was"   // stands for what it was before, if the whole of a line has moved
 	FAsked = "asked" // lines that the sender waits for, by their first resources, with spaces between
 
 	FCompressedPayload    = "_compressed_payload"    // binary: the message, packed whole

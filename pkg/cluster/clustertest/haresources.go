@@ -125,7 +125,7 @@ func (m *Machine) reread() {
 		for _, to := range order {
 			part := cluster.Group{Node: g.Node, Key: strings.Join(parts[to], "+")}
 			m.leaving = append(m.leaving, part)
-			r.Leaving = append(r.Leaving, cluster.Regrouped{Node: g.Node, Key: first(part), Other: to})
+			r.Leaving = append(r.Leaving, cluster.Regrouped{Node: g.Node, Key: first(part), Other: to, Whole: part == g})
 		}
 	}
 	for _, g := range fresh {
