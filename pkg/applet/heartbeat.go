@@ -17,8 +17,10 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/systole-ha/systole/pkg/cluster"
 	"github.com/systole-ha/systole/pkg/cluster/takeover"
 	"github.com/systole-ha/systole/pkg/config/hacf"
+	"github.com/systole-ha/systole/pkg/config/haresources"
 	"github.com/systole-ha/systole/pkg/config/logdcf"
 	"github.com/systole-ha/systole/pkg/daemon"
 	"github.com/systole-ha/systole/pkg/diag"
@@ -93,6 +95,7 @@ type launch struct {
 	Ordinary  bool // -l: no realtime priority
 	Restarted bool
 	Held      string
+	Awaited   []cluster.Regrouped
 	Again     bool   // in the place of another run, whose configuration is in Kept
 	Kept      int    // a file descriptor; 0 is none
 	Stop      bool   // SIGTERM has come before it was there
@@ -353,7 +356,8 @@ func heartbeatDaemon(env Env, text string) int {
 	_ = os.WriteFile("/proc/self/comm", []byte("heartbeat"), 0o644) // cosmetic: when called as "systole heartbeat"
 	unix.Umask(0o022)
 	paths := daemon.DefaultPaths()
-	files, problems, onDisk := daemon.LoadAgain(paths, l.kept())
+	kept := l.kept()
+	files, problems, onDisk := daemon.LoadAgain(paths, kept)
 	if err := os.Chdir(daemon.WorkDir(paths, files.HA.CoreRoot)); err != nil {
 		fmt.Fprintf(env.Stderr, "heartbeat: %v\n", err)
 	}
@@ -387,6 +391,8 @@ func heartbeatDaemon(env Env, text string) int {
 		Again:     l.Again,
 		Restarted: l.Restarted,
 		Held:      held,
+		Awaited:   l.Awaited,
+		Former:    former(paths, kept),
 		Services:  services(env, files),
 		Reboot:    reboot,
 		Ready: func() {
@@ -414,9 +420,9 @@ func restart(l launch, out daemon.Outcome, signals *daemon.Signals) int {
 	if stop && !out.Quick {
 		return exitOK // it has given up everything
 	}
-	l.Ready, l.Again, l.Restarted, l.Held = false, true, out.Quick, ""
+	l.Ready, l.Again, l.Restarted, l.Held, l.Awaited = false, true, out.Quick, "", nil
 	if out.Quick {
-		l.Held = out.Held.String()
+		l.Held, l.Awaited = out.Held.String(), out.Awaited
 	}
 	var err error
 	if l.Kept, err = keep(out.Kept); err != nil { // the files themselves will do, most likely
@@ -468,6 +474,18 @@ func (l launch) kept() *daemon.Kept {
 		return nil
 	}
 	return k
+}
+
+// former is haresources as the run before knew it, or nil.
+func former(p daemon.Paths, k *daemon.Kept) []haresources.Group {
+	if k == nil {
+		return nil
+	}
+	files, problems := daemon.LoadKept(p, k)
+	if problems.Err() != nil {
+		return nil
+	}
+	return files.Groups
 }
 
 // noRebootEnv, not empty, keeps a daemon under test from ever rebooting the machine it runs on. With "kill" its

@@ -190,6 +190,8 @@ type Exit struct {
 	// is to be told Held (its option -C) by [Config.Restarted] and [Config.Held].
 	Quick bool
 	Held  Hold
+	// Awaited are lines that are ours, and that the other node had not given up yet: [Config.Awaited].
+	Awaited []Regrouped
 }
 
 func (Send) isAction()        {}

@@ -96,9 +96,10 @@ type Config struct {
 	Wall func(now time.Time) time.Time
 
 	// Restarted says that this run follows an Exit with Quick set (heartbeat -R), and Held what
-	// that said.
+	// and Awaited that said.
 	Restarted bool
 	Held      Hold
+	Awaited   []Regrouped
 }
 
 // Ping is a ping node or ping group: something that answers echo requests.

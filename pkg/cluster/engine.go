@@ -63,6 +63,7 @@ type Engine struct {
 
 	asking   asking
 	unread   []*Regroup  // what has changed in haresources before communication was up
+	former   string      // the Sum before the last change of haresources
 	early    []Regrouped // lines that the other node gave up for us before haresources changed here
 	awaited  []Regrouped // lines of ours that the other node had when haresources changed
 	stonith  stonith
@@ -86,6 +87,8 @@ type node struct {
 	statusTime   uint64 // its clock when it sent its last status
 	statusSeq    uint64
 	reportSeq    uint64 // of its last report of resources
+	sum          string // of the haresources that it went by in message sumSeq, or ""
+	sumSeq       uint64
 	hasResources bool   // legacy mode: it may hold something
 	run          uint64 // of its packets, if they are numbered
 	weight       int    // hb_setweight: for clients only
@@ -106,6 +109,7 @@ func New(cfg Config, now time.Time) *Engine {
 		history:     seqtrack.NewHistory(cfg.MaxRexmitDelay),
 		rand:        seqtrack.NewRand(cfg.Seed),
 		deadtime:    cfg.Deadtime,
+		awaited:     cfg.Awaited,
 		flowControl: true,
 		complaints:  complaints{quiet: cfg.QuietBadPackets, kinds: map[string]*throttle{}},
 	}

@@ -248,7 +248,7 @@ func TestStopBeforeCommunication(t *testing.T) {
 	s.done()
 	equal(t, s.done(), "info: All HA resources relinquished.\n> t=shutdone st=dead seq=6")
 	got := s.pass(time.Second) + "\n" + s.step(cluster.ClientsStopped{}) + "\n" + s.pass(time.Second)
-	if !strings.Contains(got, "stop clients") || !strings.HasSuffix(got, "info: alpha Heartbeat shutdown complete.\nexit {Code:0 Restart:false Wait:0s Quick:false Held:none}") {
+	if !strings.Contains(got, "stop clients") || !strings.HasSuffix(got, "info: alpha Heartbeat shutdown complete.\nexit {Code:0 Restart:false Wait:0s Quick:false Held:none Awaited:[]}") {
 		t.Errorf("ends\n%s", got)
 	}
 	if s.step(cluster.Tick{}) != "" {
@@ -279,7 +279,7 @@ func TestEmergency(t *testing.T) {
 	s.join()
 	s.step(cluster.Shutdown{})
 	got := s.pass(61 * time.Minute)
-	if !strings.HasSuffix(got, "CRIT: Emergency Shutdown: Attempting to kill everything ourselves\nexit {Code:100 Restart:false Wait:0s Quick:false Held:none}") {
+	if !strings.HasSuffix(got, "CRIT: Emergency Shutdown: Attempting to kill everything ourselves\nexit {Code:100 Restart:false Wait:0s Quick:false Held:none Awaited:[]}") {
 		t.Errorf("ends\n%s", got[max(0, len(got)-400):])
 	}
 }
@@ -306,7 +306,7 @@ func TestReread(t *testing.T) {
 	equal(t, got, "> t=status st=active dt=1b58 seq=a\n> t=status st=active dt=1b58 seq=b\nstop clients")
 	s.step(cluster.ClientsStopped{})
 	got = s.pass(time.Second)
-	if !strings.HasSuffix(got, "info: Performing heartbeat restart exec.\nexit {Code:0 Restart:true Wait:0s Quick:true Held:local}") {
+	if !strings.HasSuffix(got, "info: Performing heartbeat restart exec.\nexit {Code:0 Restart:true Wait:0s Quick:true Held:local Awaited:[]}") {
 		t.Errorf("ends\n%s", got)
 	}
 }
@@ -332,7 +332,7 @@ func TestStopInRestart(t *testing.T) {
 			t.Fatalf("does not ask again for the clients' end:\n%s", got)
 		}
 		s.step(cluster.ClientsStopped{})
-		if got := s.pass(time.Second); !strings.HasSuffix(got, "exit {Code:0 Restart:false Wait:0s Quick:false Held:none}") {
+		if got := s.pass(time.Second); !strings.HasSuffix(got, "exit {Code:0 Restart:false Wait:0s Quick:false Held:none Awaited:[]}") {
 			t.Errorf("ends\n%s", got)
 		}
 	}

@@ -3,6 +3,7 @@ package cluster
 import (
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -154,6 +155,11 @@ func (e *Engine) stale(n notice) bool {
 	case n.death:
 		src := e.node(n.call.Getenv("HA_src"))
 		return src != nil && src.alive() && !src.left
+	case n.call.Arg == hamsg.TIPRequest:
+		// It asked for a line of its own, before it had the same haresources as we have: now it is not its own.
+		src := e.node(n.call.Getenv("HA_src"))
+		seq, _ := strconv.ParseUint(n.call.Getenv("HA_"+hamsg.FSeq), 16, 64)
+		return src != nil && seq < src.sumSeq && src.sum == e.cfg.Sum && !slices.Contains(e.cfg.Groups, Group{src.Name, n.call.Getenv("HA_ipaddr")})
 	case n.call.Arg == hamsg.TIPRequestResp && n.call.Getenv("HA_dest") == e.cfg.Node && !slices.Contains(e.keys(takeover.Local), n.call.Getenv("HA_ipaddr")):
 		return true // haresources has changed: it stands for another node's line now, or for none
 	}

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/systole-ha/systole/pkg/cluster/liveness"
+	"github.com/systole-ha/systole/pkg/cluster/takeover"
 	"github.com/systole-ha/systole/pkg/hamsg"
 )
 
@@ -35,17 +36,33 @@ func (e *Engine) answered(m *hamsg.Msg) {
 		return
 	}
 	key := m.Get(hamsg.FIPAddr)
-	e.asking.keys = slices.DeleteFunc(e.asking.keys, func(k string) bool { return k == key })
-	if len(e.asking.keys) == 0 {
+	if e.asks(key) { // and it is taken by the script that gets the answer
+		e.awaited = slices.DeleteFunc(e.awaited, func(g Regrouped) bool { return g.Key == key && g.Other == "" })
+	}
+	e.forget(func(k string) bool { return k == key })
+}
+
+// forgetAsked ends the asking for what is not ours any more, since haresources has changed: the other node
+// would give it up for nobody.
+func (e *Engine) forgetAsked() {
+	ours := e.keys(takeover.Local)
+	e.forget(func(key string) bool { return !slices.Contains(ours, key) })
+}
+
+func (e *Engine) forget(which func(key string) bool) {
+	if e.asking.keys = slices.DeleteFunc(e.asking.keys, which); len(e.asking.keys) == 0 {
 		e.asking = asking{}
 	}
 }
+
+// asks tells whether the other node is being asked for a group.
+func (e *Engine) asks(key string) bool { return slices.Contains(e.asking.keys, key) }
 
 // ownedAlready is for a group of ours that is running here when the other node is to be asked for
 // it. The other is asked all the same: it may have taken the group when an earlier run of this
 // daemon was killed. (The original does not ask, and both nodes keep it.)
 func (e *Engine) ownedAlready(key string) {
-	if slices.Contains(e.asking.keys, key) {
+	if e.asks(key) {
 		e.send(hamsg.New(hamsg.TIPRequest).Add(hamsg.FIPAddr, key))
 	}
 }

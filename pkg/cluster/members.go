@@ -61,6 +61,9 @@ func (e *Engine) status(n *node, m *hamsg.Msg) (changed bool) {
 	if changed || anew {
 		e.reask()
 		e.rsc.PeerActive()
+		if !e.rsc.Nice() {
+			e.askAwaited()
+		}
 	}
 	if missed && (back || e.rsc.Nice()) {
 		e.resync()

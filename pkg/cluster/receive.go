@@ -168,7 +168,7 @@ func (e *Engine) classify(n *node, m *hamsg.Msg) fate {
 		// Whatever message is the first of a new run, numbers count anew.
 		n.windowGen = gen
 		n.window.Forget()
-		n.acked, n.reportSeq = 0, 0
+		n.acked, n.reportSeq, n.sum, n.sumSeq = 0, 0, "", 0
 		if m.Type() != hamsg.TStatus {
 			n.Heard = e.now // it is not silent, only its status has been lost
 		}
@@ -295,12 +295,12 @@ func (e *Engine) handleResource(n *node, m *hamsg.Msg) {
 		}
 	case hamsg.THaresources:
 		if e.commUp && n != e.self {
-			e.regrouped(m)
+			e.regrouped(n, m)
 		}
 	case hamsg.TIPRequestResp:
 		if e.commUp && m.Has(hamsg.FSum) {
 			if n != e.self && m.Get(hamsg.FTo) == e.cfg.Node {
-				e.regrouped(m)
+				e.regrouped(n, m)
 			}
 		} else if e.commUp && !e.rsc.Closing() {
 			e.answered(m)

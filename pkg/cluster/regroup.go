@@ -40,7 +40,8 @@ const regroupJob = "regroup"
 func (e *Engine) regroup(r *Regroup) {
 	e.log(Info, fmt.Sprintf("Rereading haresources: %d lines or parts of lines have gone, %d have come.", len(r.Leaving), len(r.Joining)))
 	r.was = e.cfg.Sum
-	e.cfg.Groups, e.cfg.Sum = r.Groups, r.Sum
+	e.former, e.cfg.Groups, e.cfg.Sum = e.cfg.Sum, r.Groups, r.Sum
+	e.forgetAsked()
 	switch {
 	case e.cfg.Unmanaged:
 	case e.commUp || e.end.begun():
@@ -64,8 +65,7 @@ func (e *Engine) forkRegroup(r *Regroup) {
 	j := e.fork(regroupJob)
 	var moved []Regrouped
 	j.start = func() {
-		current := func(g Regrouped) bool { return slices.Contains(e.cfg.Groups, Group{g.Node, g.Key}) }
-		e.awaited = slices.DeleteFunc(e.awaited, func(g Regrouped) bool { return !current(g) })
+		e.awaitAnew()
 		for _, g := range r.Leaving {
 			switch {
 			case g.Other != "" && e.holds(g.Other):
@@ -89,17 +89,19 @@ func (e *Engine) forkRegroup(r *Regroup) {
 		e.early = nil
 		for _, g := range r.Joining {
 			switch {
-			case e.leaves() || !e.holds(g.Node) || !current(g) || slices.Contains(e.asking.keys, g.Key):
-			case len(e.stonith.resets) > 0:
+			case e.leaves() || !e.holds(g.Node) || !e.current(g) || e.awaits(g.Key):
+			case len(e.stonith.resets) > 0, e.asks(g.Key):
 				e.awaited = append(e.awaited, g)
 			case g.Other != "" && !e.holds(g.Other):
 				e.jobLog(j, Info, fmt.Sprintf("%s is taken when %s has given it up.", g.Key, g.Other))
 				e.awaited = append(e.awaited, g)
 			default:
-				j.calls = append(j.calls, Call{Verb: TakeGroup, Arg: g.Key, Env: e.env()})
+				e.takeOrAsk(j, g)
 			}
 		}
-		if astride && e.mayTake() {
+		knows := e.commUp || e.cfg.Restarted // who has what
+		givesUp := slices.ContainsFunc(e.jobs, func(x *job) bool { return x.name == giveUpJob })
+		if (astride || !e.rsc.Nice()) && knows && !givesUp {
 			e.enforce(j)
 		}
 	}
@@ -118,20 +120,57 @@ func (e *Engine) forkRegroup(r *Regroup) {
 	}
 }
 
+// takeOrAsk takes a line of which no node had anything by our file. In legacy mode the other node's file may have
+// named it before ours did, while we were away: it has it then, as a dead node's, until it is asked for it.
+func (e *Engine) takeOrAsk(j *job, g Regrouped) {
+	if e.rsc.Nice() || g.Node != e.cfg.Node || e.others(func(n *node) bool { return n.alive() && !n.left }) == 0 {
+		j.calls = append(j.calls, Call{Verb: TakeGroup, Arg: g.Key, Env: e.env()})
+		return
+	}
+	e.asking = asking{keys: append(e.asking.keys, g.Key), again: e.now.Add(askAgain)}
+	e.awaited = append(e.awaited, g)
+	j.calls = append(j.calls, Call{Verb: ReqResource, Arg: g.Key, Env: e.env()})
+}
+
 // enforce takes all lines that are ours to hold, and gives the others up, but for those that are to be
-// taken, or are asked for, already.
+// taken, or are asked for, already: what was under way may have gone by another file. In legacy mode what the other
+// node asks for goes by its file, too, and nodes never say what they hold.
 func (e *Engine) enforce(j *job) {
 	for _, g := range e.cfg.Groups {
 		known := slices.ContainsFunc(j.calls, func(c Call) bool { return c.Arg == g.Key && takes(c) }) ||
-			slices.ContainsFunc(e.awaited, func(a Regrouped) bool { return a.Key == g.Key }) || slices.Contains(e.asking.keys, g.Key)
+			e.awaits(g.Key) || e.asks(g.Key)
 		switch {
 		case known:
-		case !e.holds(g.Node):
+		case e.rsc.Closing() && !e.end.quick, !e.holds(g.Node):
 			j.calls = append(j.calls, Call{Verb: DropGroup, Arg: g.Key, Env: e.env()})
-		default:
-			j.calls = append(j.calls, Call{Verb: TakeGroup, Arg: g.Key, Env: e.env()})
+		case e.mayTake():
+			e.takeOrAsk(j, Regrouped{Node: g.Node, Key: g.Key})
 		}
 	}
+}
+
+// awaitAnew waits for lines as they are now. What was waited for with one that is not there any more may be part of
+// any line of its node.
+func (e *Engine) awaitAnew() {
+	was := e.awaited
+	e.awaited = slices.DeleteFunc(slices.Clone(was), func(g Regrouped) bool { return !e.current(g) })
+	for _, g := range was {
+		for _, now := range e.cfg.Groups {
+			if !e.current(g) && now.Node == g.Node && !e.awaits(now.Key) {
+				e.awaited = append(e.awaited, Regrouped{Node: now.Node, Key: now.Key, Other: g.Other})
+			}
+		}
+	}
+}
+
+// current tells whether a line is in the file.
+func (e *Engine) current(g Regrouped) bool {
+	return slices.Contains(e.cfg.Groups, Group{g.Node, g.Key})
+}
+
+// awaits tells whether a line is waited for.
+func (e *Engine) awaits(key string) bool {
+	return slices.ContainsFunc(e.awaited, func(g Regrouped) bool { return g.Key == key })
 }
 
 // sumMessage says which haresources we go by.
@@ -156,12 +195,16 @@ func (e *Engine) askAwaited() {
 
 // regrouped takes another node's word that it goes by the same haresources as we do: what it does not hold
 // is not up there. It is answered if it waits for lines of its own.
-func (e *Engine) regrouped(m *hamsg.Msg) {
+func (e *Engine) regrouped(n *node, m *hamsg.Msg) {
+	if seq, _ := m.GetHex(hamsg.FSeq); seq > n.sumSeq {
+		n.sum, n.sumSeq = m.Get(hamsg.FSum), seq
+	}
 	asked, sum := strings.Fields(m.Get(hamsg.FAsked)), e.cfg.Sum
 	given := m.Get(hamsg.FIPAddr)
 	if m.Get(hamsg.FSum) != sum {
-		if sum != "" && m.Get(hamsg.FWas) == sum {
-			e.takeEarly(m.Get(hamsg.FOrig), given, sum)
+		// One that we have had ourselves meanwhile is not to come: the file was changed back.
+		if sum != "" && m.Get(hamsg.FWas) == sum && m.Get(hamsg.FSum) != e.former {
+			e.takeEarly(n.Name, given, sum)
 		}
 		return
 	}
@@ -204,7 +247,7 @@ func (e *Engine) takeEarly(from, key, sum string) {
 // and when a reset was waited for.
 func (e *Engine) takeLeft() {
 	left := func(g Regrouped) bool { return g.Other == "" || e.holds(g.Other) }
-	if len(e.jobs) > 0 || !slices.ContainsFunc(e.awaited, func(g Regrouped) bool { return left(g) && e.holds(g.Node) }) || !e.mayTake() {
+	if len(e.jobs) > 0 || !slices.ContainsFunc(e.awaited, func(g Regrouped) bool { return left(g) && e.holds(g.Node) && !e.asks(g.Key) }) || !e.mayTake() {
 		return
 	}
 	j := e.fork(regroupJob)
@@ -213,7 +256,7 @@ func (e *Engine) takeLeft() {
 
 func (e *Engine) takeAwaited(j *job, which func(Regrouped) bool) {
 	e.awaited = slices.DeleteFunc(e.awaited, func(g Regrouped) bool {
-		if !e.mayTake() || !e.holds(g.Node) || !which(g) {
+		if !e.mayTake() || !e.holds(g.Node) || e.asks(g.Key) || !which(g) {
 			return false
 		}
 		j.calls = append(j.calls, Call{Verb: TakeGroup, Arg: g.Key, Env: e.env()})
@@ -225,7 +268,9 @@ func (e *Engine) takeAwaited(j *job, which func(Regrouped) bool) {
 func (e *Engine) mayTake() bool { return !e.leaves() && len(e.stonith.resets) == 0 }
 
 // leaves tells whether we do not hold anything yet, or will not much longer.
-func (e *Engine) leaves() bool { return !e.commUp || e.rsc.Closing() && !e.end.quick }
+func (e *Engine) leaves() bool {
+	return !e.commUp && !e.cfg.Restarted || e.rsc.Closing() && !e.end.quick
+}
 
 // holds tells whether a node's groups are ours now.
 func (e *Engine) holds(node string) bool {
@@ -235,7 +280,10 @@ func (e *Engine) holds(node string) bool {
 		return false // a ping node's line, or that of a node that has left: nobody's
 	case !e.rsc.Nice():
 		// Before communication is up nothing is known of the others, and what is being reset has its own still.
-		return (e.commUp || e.cfg.Restarted) && (n == e.self || !n.alive() && len(e.stonith.resets) == 0)
+		if n == e.self {
+			return e.commUp || e.cfg.Restarted
+		}
+		return e.commUp && (!n.alive() || n.left) && len(e.stonith.resets) == 0
 	case n == e.self:
 		return e.rsc.Held().Has(takeover.Local)
 	}

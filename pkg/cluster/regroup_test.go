@@ -3,6 +3,7 @@ package cluster_test
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/systole-ha/systole/pkg/cluster"
 	"github.com/systole-ha/systole/pkg/hamsg"
@@ -150,7 +151,69 @@ func TestRegroupLegacy(t *testing.T) {
 		Groups:  []cluster.Group{{Node: "alpha", Key: "A2"}},
 		Leaving: []cluster.Regrouped{{Node: "alpha", Key: "A"}, {Node: "bravo", Key: "B"}},
 		Joining: []cluster.Regrouped{{Node: "alpha", Key: "A2"}},
-	}), "givegroup A\ndropgroup B\ntakegroup A2\n> t=haresources sum=1 seq=7")
+	}), "givegroup A\ndropgroup B\nrun /usr/share/heartbeat/req_resource A2\n> t=ip-request ipaddr=A2 seq=7\n> t=haresources sum=1 asked=A2 seq=8")
+	// What the other node had of it comes with its answer; its word that it has the same file is not enough.
+	equal(t, s.hear(hamsg.New("haresources").Add("sum", "1")), "")
+	equal(t, s.hear(hamsg.New("ip-request-resp").Add("dest", "alpha").Add("ipaddr", "A2").Add("weown", "yes").Add("ok", "OK")), "run /etc/ha.d//harc ip-request-resp")
+	equal(t, s.done(), "info: Initial resource acquisition complete (ip-request-resp)")
+	// With bravo dead nobody has to be asked.
+	s.pass(s.cfg.Deadtime * 2)
+	for s.run != nil {
+		s.done()
+	}
+	equal(t, s.regroup(&cluster.Regroup{
+		Sum:     "2",
+		Groups:  []cluster.Group{{Node: "alpha", Key: "A2"}, {Node: "bravo", Key: "B2"}},
+		Joining: []cluster.Regrouped{{Node: "alpha", Key: "A2"}, {Node: "bravo", Key: "B2"}},
+	}), "takegroup A2\ntakegroup B2\n> t=haresources sum=2 seq=10")
+}
+
+// What a node asked for before it had another haresources is not given up when it comes after that: it may be
+// ours by now.
+func TestRegroupOldRequest(t *testing.T) {
+	s := newSingle(t, func(c *cluster.Config) { c.Failback = cluster.FailbackLegacy })
+	s.step(cluster.Tick{})
+	s.hear(status("active"))
+	s.hear(hamsg.New("repnodes").Add("dest", "alpha").Add("nodelist", "alpha bravo ").Add("delnodelist", " "))
+	for s.run != nil {
+		s.done()
+	}
+	s.step(cluster.Reread{Regroup: &cluster.Regroup{Sum: "1", Joining: []cluster.Regrouped{{Node: "alpha", Key: "A2"}}, Groups: []cluster.Group{{Node: "alpha", Key: "A2"}}}})
+	text := s.hear(hamsg.New("ip-request").Add("ipaddr", "A2")) // waits for the script under way
+	text += s.hear(hamsg.New("haresources").Add("sum", "1"))
+	for s.run != nil {
+		text += "\n" + s.done()
+	}
+	if strings.Contains(text, "harc ip-request") {
+		t.Errorf("it counts:\n%s", text)
+	}
+}
+
+// What was waited for is waited for after a restart with all in hand, too.
+func TestRegroupAcrossRestart(t *testing.T) {
+	s := newSingle(t, nil)
+	s.join()
+	text := s.step(cluster.Reread{ConfigChanged: true, Regroup: &cluster.Regroup{
+		Sum:     "1",
+		Groups:  []cluster.Group{{Node: "alpha", Key: "A"}, {Node: "alpha", Key: "B"}},
+		Leaving: []cluster.Regrouped{{Node: "bravo", Key: "B", Other: "alpha"}},
+		Joining: []cluster.Regrouped{{Node: "alpha", Key: "B", Other: "bravo"}},
+	}})
+	for s.run != nil {
+		text += "\n" + s.done()
+	}
+	text += s.step(cluster.ClientsStopped{}) + s.pass(2*time.Second)
+	if !strings.Contains(text, "Held:local Awaited:[{Node:alpha Key:B Other:bravo Whole:false}]}") {
+		t.Fatal(text)
+	}
+	s = newSingle(t, func(c *cluster.Config) {
+		c.Groups, c.Sum = []cluster.Group{{Node: "alpha", Key: "A"}, {Node: "alpha", Key: "B"}}, "1"
+		c.Restarted, c.Held, c.Awaited = true, cluster.Local, []cluster.Regrouped{{Node: "alpha", Key: "B", Other: "bravo"}}
+	})
+	s.join()
+	if text := s.hear(hamsg.New("haresources").Add("sum", "1")); !strings.Contains(text, "takegroup B") {
+		t.Error(text)
+	}
 }
 
 // A node that woke too late gives up what a new haresources had to be given up for, too, and takes nothing.

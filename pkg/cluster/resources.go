@@ -136,10 +136,12 @@ func (h *host) DropStrays(set Hold) {
 	}
 }
 
+const giveUpJob = "hb_giveup_resources"
+
 // GiveUpAll is hb_giveup_resources: givegroup for every group, of whichever node.
 func (h *host) GiveUpAll() {
 	e := h.e()
-	j := e.fork("hb_giveup_resources")
+	j := e.fork(giveUpJob)
 	for _, key := range e.keys(takeover.All) {
 		j.calls = append(j.calls, Call{Verb: GiveGroup, Arg: key, Env: e.env()})
 	}

@@ -163,7 +163,7 @@ func (e *Engine) finish() {
 	case e.end.quick && !e.commUp && !e.cfg.Restarted:
 		// Nothing has been acquired yet.
 	case e.end.quick:
-		x.Quick, x.Held = true, e.rsc.Held()
+		x.Quick, x.Held, x.Awaited = true, e.rsc.Held(), e.awaited
 	case !e.end.silent, e.others(func(n *node) bool { return n.Status == liveness.Active }) > 0:
 		// Until then the others have seen that we are gone, and have taken over; an original that had done so
 		// before, when it declared us dead, does it again, and must not be asked to give anything meanwhile.

@@ -16,6 +16,7 @@ import (
 	"github.com/systole-ha/systole/pkg/agent"
 	"github.com/systole-ha/systole/pkg/cluster"
 	"github.com/systole-ha/systole/pkg/cluster/ipfail"
+	"github.com/systole-ha/systole/pkg/config/haresources"
 	"github.com/systole-ha/systole/pkg/diag"
 	"github.com/systole-ha/systole/pkg/halog"
 	"github.com/systole-ha/systole/pkg/hamsg"
@@ -39,9 +40,12 @@ type Options struct {
 	// Again says that the run takes another's place in this process: a medium that cannot be opened is
 	// opened later, and does not end it.
 	Again bool
-	// Restarted and Held continue a run that ended with Outcome.Quick.
+	// Restarted, Held and Awaited continue a run that ended with Outcome.Quick. Former is haresources as that
+	// run knew it: what has left the file since is still to be given up.
 	Restarted bool
 	Held      cluster.Hold
+	Awaited   []cluster.Regrouped
+	Former    []haresources.Group
 	// Services makes the in-process agents and what works for them. It is called once, before
 	// anything else starts.
 	Services func(log *halog.Log) *Services
@@ -72,11 +76,12 @@ type Services struct {
 type Outcome struct {
 	Code int
 	// Restart asks for a new start after Wait; with Quick set the resources are still held, and
-	// the new run is to be given Held. Kept is the configuration for [LoadAgain].
+	// the new run is to be given Held and Awaited. Kept is the configuration for [LoadAgain].
 	Restart bool
 	Wait    time.Duration
 	Quick   bool
 	Held    cluster.Hold
+	Awaited []cluster.Regrouped
 	Kept    *Kept
 	// Stop says that SIGTERM has come. A restart that was under way by then is to end instead.
 	Stop bool
@@ -120,7 +125,7 @@ func Run(ctx context.Context, o Options) (Outcome, error) {
 	} else {
 		Tell("STOPPING=1")
 	}
-	return Outcome{Code: exit.Code, Restart: exit.Restart, Wait: exit.Wait, Quick: exit.Quick, Held: exit.Held, Kept: d.sound, Stop: d.stopped.Load()}, nil
+	return Outcome{Code: exit.Code, Restart: exit.Restart, Wait: exit.Wait, Quick: exit.Quick, Held: exit.Held, Awaited: exit.Awaited, Kept: d.sound, Stop: d.stopped.Load()}, nil
 }
 
 // flushLimit is how long the log's last lines before a reboot may take.
@@ -244,7 +249,13 @@ func (d *service) wire(gen uint64, uuid hamsg.UUID) {
 	cfg := d.Files.engine()
 	cfg.UUID, cfg.Generation, cfg.Run, cfg.Seed = uuid, gen, d.number, uint64(time.Now().UnixNano())
 	cfg.Unmanaged = d.Unmanaged
-	cfg.Restarted, cfg.Held = d.Restarted, d.Held
+	cfg.Restarted, cfg.Held, cfg.Awaited = d.Restarted, d.Held, d.Awaited
+	if d.Restarted && d.Former != nil {
+		cfg.Groups, cfg.Sum = engineGroups(d.Former), sum(d.Former)
+		if r := d.lines.resume(d.Former, d.Files.nodeNames()); r != nil {
+			l.post(d.ctx, cluster.Reread{Regroup: r})
+		}
+	}
 	cfg.Hooks = m.Hooks()
 	l.engine = cluster.New(cfg, time.Now())
 	l.api = d.api(cfg)

@@ -31,6 +31,14 @@ func newLines(path string, f *Files) *lines {
 	return &lines{path: path, nodes: f.nodeNames(), force: f.Groups, live: f.Groups}
 }
 
+// resume goes on from what an earlier run knew, whose lines are still here, to what the file has now, and says
+// what that means; nil if it means nothing.
+func (g *lines) resume(former []haresources.Group, nodes []string) *cluster.Regroup {
+	fresh := g.force
+	g.force = former
+	return g.change(fresh, nodes)
+}
+
 // now are the groups as they are now.
 func (g *lines) now() []haresources.Group {
 	text, err := os.ReadFile(g.path) // may take as long as the disk does
@@ -84,7 +92,9 @@ func (g *lines) give(key string) {
 func (g *lines) given(key string) {
 	g.mu.Lock()
 	g.giving = ""
-	g.leaving = slices.DeleteFunc(g.leaving, func(x haresources.Group) bool { return x.Key() == key })
+	if i := slices.IndexFunc(g.leaving, func(x haresources.Group) bool { return x.Key() == key }); i >= 0 {
+		g.leaving = slices.Delete(g.leaving, i, i+1) // what has left since then is to be given up, too
+	}
 	g.mu.Unlock()
 }
 

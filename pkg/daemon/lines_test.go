@@ -91,6 +91,21 @@ func TestLines(t *testing.T) {
 			}
 		})
 	}
+	// A run that goes on where another ended has to give up what the file has lost in between.
+	resumed := &lines{path: path, nodes: nodes, force: parse("a X\n"), live: parse("a X\n")}
+	if r := resumed.resume(parse("a X\nb Z\n"), nodes); r == nil || len(r.Leaving) != 1 || r.Leaving[0].Key != "Z" {
+		t.Errorf("%+v", r)
+	}
+	if r := resumed.resume(parse("a X\n"), nodes); r != nil {
+		t.Errorf("nothing has changed: %+v", r)
+	}
+	// What leaves twice, as one node's and then as the other's, is known until it has been given up twice.
+	resumed.change(parse("b Z\na X\n"), nodes)
+	resumed.change(parse("a Z\na X\n"), nodes)
+	resumed.change(parse("a X\n"), nodes)
+	if resumed.given("Z"); len(resumed.leaving) != 2 || resumed.leaving[1].Node != "a" {
+		t.Errorf("known: %s", show(resumed.leaving))
+	}
 	// What was not reread is known by both files, and a file with mistakes is none.
 	l := &lines{path: path, nodes: nodes, force: parse("a X\nb Z\n")}
 	if err := os.WriteFile(path, []byte("a X V\n"), 0o644); err != nil {

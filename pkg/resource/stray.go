@@ -24,15 +24,19 @@ func (j *job) dropGroup(key string) int {
 }
 
 // left is a member of a group that was left behind. The key is looked at: it starts first and stops
-// last, so it runs in every half-done state; another member may run here on purpose, such as a web
-// server that the boot starts on both nodes. Only what surrounds the addresses starts before the key
-// and stops after it, and knows by itself whether it was left.
+// last, so it runs in every half-done state. Another member may run here on purpose, such as a web
+// server that the boot starts on both nodes; but no address does, and it may have been another line's key
+// before haresources changed. And what surrounds the addresses starts before the key and stops after it,
+// and knows by itself whether it was left.
 func (j *job) left(s script, g haresources.Group) (word string, ok bool) {
 	if j.runs(s, g.Resources[0]) {
 		return g.Resources[0].Word, true
 	}
 	address := slices.IndexFunc(g.Resources, isAddress)
 	for i, r := range g.Resources {
+		if i > 0 && isAddress(r) && j.runs(s, r) {
+			return r.Word, true
+		}
 		if ch, ok := j.choose(s, r.Script); ok && i > address && address >= 0 && surrounds(ch) {
 			if ch.agent.(agent.Surrounder).Left(j.ctx, j.call(ch, r, agent.Status)) {
 				return r.Word, true

@@ -39,6 +39,19 @@ func TestDropGroup(t *testing.T) {
 	}
 }
 
+// An address that is not the key runs nowhere on purpose.
+func TestDropGroupAddress(t *testing.T) {
+	b := newBench(t, "ha-master first IPaddr2::192.0.2.7", halog.C6, Options{})
+	state := "#!/bin/sh\nfor last; do :; done\ncase $last in\nstatus) [ -e $RUN/${0##*/} ] && echo running || echo stopped ;;\nstop) rm -f $RUN/${0##*/} ;;\nesac\n"
+	b.program(t, "ha.d/resource.d/first", state)
+	b.program(t, "ha.d/resource.d/IPaddr2", state)
+	b.program(t, "run/IPaddr2", "")
+	b.Do(t.Context(), cluster.Call{Verb: cluster.DropGroup, Arg: "first"})
+	if log := b.log(t); !strings.Contains(log, "WARN: IPaddr2::192.0.2.7 is running here and should not be") || !strings.Contains(log, "IPaddr2 192.0.2.7 stop") {
+		t.Errorf("log:\n%s", log)
+	}
+}
+
 // A group is asked for unless all of it runs: a killed daemon leaves the address behind, but not what
 // ran in its own process.
 func TestReqResource(t *testing.T) {

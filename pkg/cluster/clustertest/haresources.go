@@ -9,7 +9,8 @@ import (
 )
 
 // Lines of haresources are cluster.Groups whose Key is all members, with + between them; the engine is told
-// the first alone. A member is one resource, and what a [Watch] watches.
+// the first alone. A member is one resource, and what a [Watch] watches; none is up on a machine on purpose when
+// its line is not, which goes for addresses.
 
 func members(g cluster.Group) []string { return strings.Split(g.Key, "+") }
 
@@ -54,13 +55,16 @@ func sum(lines []cluster.Group) string { return strings.Join(lineWords(lines), "
 func has(g cluster.Group, member string) bool { return slices.Contains(members(g), member) }
 
 // nodeOf is the node of the line that has a member, or "".
-func nodeOf(lines []cluster.Group, member string) string {
+func nodeOf(lines []cluster.Group, member string) string { return lineOf(lines, member).Node }
+
+// lineOf is the line that has a member, or none.
+func lineOf(lines []cluster.Group, member string) (line cluster.Group) {
 	for _, g := range lines {
 		if has(g, member) {
-			return g.Node
+			return g
 		}
 	}
-	return ""
+	return line
 }
 
 // files are what a machine knows of haresources.
@@ -70,11 +74,12 @@ type files struct {
 	leaving []cluster.Group // what it has lost and is not given up yet
 	giving  string          // the first of that which is being given up now
 	late    []cluster.Group // a file that came while the daemon was about to start again, or nil
+	killed  bool            // the daemon was killed: nothing knows any more what it had to give up
 }
 
 // Haresources changes the file, and has the daemon reread it. Whoever changes that of a machine whose
-// daemon is not there stops by hand what runs there all the same of lines that are not the same any more:
-// nothing else knows of it.
+// daemon is not there stops by hand what runs there all the same of lines that are not the same any more,
+// and so does who starts a daemon that was killed with a change not done: nothing else knows of it.
 func (m *Machine) Haresources(lines []cluster.Group) {
 	m.late = nil
 	switch {
@@ -82,14 +87,7 @@ func (m *Machine) Haresources(lines []cluster.Group) {
 		m.late = lines // one who sees it restart waits with the file
 		return
 	case m.Engine == nil:
-		for _, g := range m.file {
-			if slices.ContainsFunc(lines, func(x cluster.Group) bool { return x.Key == g.Key }) {
-				continue
-			}
-			for _, key := range members(g) {
-				m.set(key, false)
-			}
-		}
+		m.byHand(lines)
 	}
 	m.file = lines
 	run := m.run
@@ -103,6 +101,21 @@ func (m *Machine) Haresources(lines []cluster.Group) {
 		return
 	}
 	reread()
+}
+
+// byHand stops by hand what a daemon that was killed has left up of lines that are not the same in a file: it may
+// not have read the file that it was given last, or not have given up all that this has lost, and the next one
+// knows nothing of that. (So it is with the original; only a journal on disk could know it.) Lines that are the
+// same stay up, and are the daemons' own business.
+func (m *Machine) byHand(lines []cluster.Group) {
+	for _, g := range slices.Concat(m.leaving, m.force, m.file) {
+		if slices.ContainsFunc(lines, func(x cluster.Group) bool { return x.Key == g.Key }) {
+			continue
+		}
+		for _, key := range members(g) {
+			m.set(key, false)
+		}
+	}
 }
 
 // reread tells the daemon what the file has lost and what has come.
@@ -191,7 +204,9 @@ func (m *Machine) leaves(key string) {
 // given forgets what has left the file.
 func (m *Machine) given(key string) {
 	m.giving = ""
-	m.leaving = slices.DeleteFunc(m.leaving, func(g cluster.Group) bool { return first(g) == key })
+	if i := slices.IndexFunc(m.leaving, func(g cluster.Group) bool { return first(g) == key }); i >= 0 {
+		m.leaving = slices.Delete(m.leaving, i, i+1) // what has left since then is to be given up, too
+	}
 }
 
 // lines are what the machine goes by: what its daemon has read, or the file.
@@ -262,20 +277,25 @@ func (w *Watch) alike() bool {
 	return true
 }
 
-// listed tells whether a group is in the files, and whether these agree on that and on its node.
+// listed tells whether a group is in the files, and whether these agree on that and on its node. In legacy mode
+// they have to agree on its line, too: a node asks for each of its lines by name when it starts, and the other
+// gives up what it knows by that name.
 func (w *Watch) listed(g *group) (listed, agreed bool) {
 	if !g.changes {
 		return true, true
 	}
-	var node string
+	var line cluster.Group
 	for n, m := range w.Sim.Machines {
-		here := nodeOf(m.lines(), g.key)
-		if n > 0 && here != node {
+		here := cluster.Group{Node: nodeOf(m.lines(), g.key)}
+		if m.cfg.Failback == cluster.FailbackLegacy {
+			here = lineOf(m.lines(), g.key)
+		}
+		if n > 0 && here != line {
 			return false, false
 		}
-		node = here
+		line = here
 	}
-	return node != "", true
+	return line.Node != "", true
 }
 
 // forget ends the time in which a change of haresources may show.

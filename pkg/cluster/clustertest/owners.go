@@ -104,7 +104,8 @@ func (w *Watch) unlisted(g *group) {
 // noOwner wants a planned move to be short while a node is there that has long been.
 func (w *Watch) noOwner(g *group) {
 	owned := len(w.Sim.Owners(g.key)) > 0
-	if owned || w.rough || g.tainted || !w.two() || w.Sim.Loss > 0 || !w.healthy(w.bound) || w.disarmed() {
+	differ := g.changes && !w.alike() // nodes wait for each other until they have the same file
+	if owned || differ || w.rough || g.tainted || !w.two() || w.Sim.Loss > 0 || !w.healthy(w.bound) || w.disarmed() {
 		if g.idle >= 0 && owned && !w.rough {
 			w.longest("planned gap", w.Sim.Elapsed()-g.idle)
 		}

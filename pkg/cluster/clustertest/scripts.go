@@ -99,7 +99,7 @@ func (m *Machine) keysOf(c cluster.Call) (keys []string) {
 	switch {
 	case c.Verb == cluster.TakeGroup:
 		return slices.Clone(m.lineOf(c.Arg))
-	case c.Verb == cluster.GiveGroup, c.Verb == cluster.DropGroup && slices.Contains(m.Up, c.Arg):
+	case c.Verb == cluster.GiveGroup, c.Verb == cluster.DropGroup:
 		return m.upOf(c.Arg)
 	case c.Verb != cluster.Harc:
 	case c.Arg == "status" && m.machDown(c):
@@ -136,7 +136,7 @@ func (m *Machine) script(c cluster.Call) (code int, say [][]byte) {
 	switch c.Verb {
 	case cluster.ReqResource:
 		switch {
-		case slices.Contains(m.Up, c.Arg):
+		case slices.Contains(m.Up, c.Arg) && len(m.upOf(c.Arg)) == len(m.lineOf(c.Arg)):
 		case c.Getenv("HA_NICEFAILBACK") == "yes" || c.Getenv("HA_DONTASK") == "yes":
 			say = append(say, text("t=ip-request-resp", "dest="+m.Name, "ipaddr="+c.Arg, "weown=yes", "ok=OK"))
 		default:
@@ -147,9 +147,7 @@ func (m *Machine) script(c cluster.Call) (code int, say [][]byte) {
 			m.take(c.Arg)
 		}
 	case cluster.GiveGroup, cluster.DropGroup:
-		if c.Verb == cluster.GiveGroup || slices.Contains(m.Up, c.Arg) {
-			m.give(c.Arg)
-		}
+		m.give(c.Arg)
 		m.given(c.Arg)
 	case cluster.KeepGroup:
 		m.given(c.Arg)

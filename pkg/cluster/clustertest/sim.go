@@ -186,15 +186,25 @@ func (m *Machine) Start() {
 	m.began = m.sim.Now
 	m.exit, m.frozen, m.held, m.asleep = nil, false, nil, time.Time{}
 	m.cfg.Generation++
-	m.force, m.leaving, m.giving = m.file, nil, ""
-	m.cfg.Groups, m.cfg.Sum = engineGroups(m.file), sum(m.file)
+	if m.killed {
+		m.byHand(m.file)
+	}
+	m.killed = false
+	if !m.cfg.Restarted { // else it is told what the run before knew, and then what has changed since
+		m.force = m.file
+	}
+	m.leaving, m.giving = nil, ""
+	m.cfg.Groups, m.cfg.Sum = engineGroups(m.force), sum(m.force)
 	if m.Make != nil {
 		m.Engine = m.Make(m.cfg, m.now())
 	} else {
 		m.Engine = cluster.New(m.cfg, m.now())
 	}
-	m.cfg.Restarted, m.cfg.Held = false, cluster.None
+	m.cfg.Restarted, m.cfg.Held, m.cfg.Awaited = false, cluster.None, nil
 	m.Step(cluster.Tick{})
+	if !slices.Equal(m.force, m.file) {
+		m.reread()
+	}
 	if m.late != nil {
 		m.Haresources(m.late)
 	}
@@ -209,12 +219,13 @@ func (m *Machine) Stop() {
 // Kill ends the daemon at once, as kill -9 does; its groups stay up.
 func (m *Machine) Kill() {
 	m.Stopped = true
+	m.killed = m.killed || m.Engine != nil
 	m.Engine = nil
 	m.run++
 	m.boot++
 	m.running, m.calls = 0, nil // calls die with it
 	m.frozen, m.held, m.asleep = false, nil, time.Time{}
-	m.cfg.Restarted, m.cfg.Held = false, cluster.None
+	m.cfg.Restarted, m.cfg.Held, m.cfg.Awaited = false, cluster.None, nil
 }
 
 // PowerOff ends everything at once.
@@ -359,7 +370,7 @@ func (m *Machine) act(a cluster.Action) {
 		m.Engine = nil
 		m.run++
 		if a.Restart {
-			m.cfg.Restarted, m.cfg.Held = a.Quick, a.Held
+			m.cfg.Restarted, m.cfg.Held, m.cfg.Awaited = a.Quick, a.Held, a.Awaited
 			run := m.run
 			m.sim.After(a.Wait+20*time.Millisecond, func() {
 				if m.run == run && !m.Stopped {

@@ -19,8 +19,9 @@ import (
 //     no acquisition begins before the other's release has ended, nobody is declared dead, nobody
 //     restarts.
 //   - A group that a new haresources has come, go or move may have two owners or none while the machines'
-//     files differ on it. Once they agree it has one owner within the bound of a planned move, and two only
-//     while scripts run; one that is in no file any more is up nowhere at the deadline.
+//     files differ on it. Once they agree it has one owner, and two only while scripts run; one that is in no
+//     file any more is up nowhere at the deadline. The bound of a planned move is for times in which the files
+//     are the same: nodes compare the whole of them before a line that moves is taken.
 //   - A rough one (a kill, a freeze, a suspended machine, a cut, losses that made a node seem dead) may have two owners
 //     or none until its deadline, which each command puts off. Afterwards every group has one owner
 //     again, as far as nodes run and hear each other, and nodes agree on who it is.
