@@ -30,6 +30,8 @@ type Sim struct {
 	OnChange func(m *Machine, key string, up bool)
 	// OnReboot is called when a machine reboots because a group cannot be stopped; it may be nil.
 	OnReboot func(m *Machine)
+	// OnExit is called when a daemon ends by itself; it may be nil.
+	OnExit func(m *Machine, x cluster.Exit)
 	// OnStep is called after each Step of a daemon that had actions; it may be nil.
 	OnStep func(m *Machine, actions []cluster.Action)
 
@@ -366,6 +368,9 @@ func (m *Machine) act(a cluster.Action) {
 	case cluster.StopClients:
 		m.later(m.ClientStop, func() { m.Step(cluster.ClientsStopped{}) })
 	case cluster.Exit:
+		if m.sim.OnExit != nil {
+			m.sim.OnExit(m, a)
+		}
 		m.exit = &a
 		m.Engine = nil
 		m.run++

@@ -106,6 +106,7 @@ func (w *Watch) wrap() {
 		}
 		w.call(m, c, begins)
 	}
+	s.OnExit = w.exit
 	s.OnReboot = func(m *Machine) {
 		w.kinds = append(w.kinds, "reboot of "+m.Name)
 		w.rough = true
@@ -226,24 +227,22 @@ func (w *Watch) call(m *Machine, c cluster.Call, begins bool) {
 // step compares what a daemon has logged with what it says of itself.
 func (w *Watch) step(m *Machine, actions []cluster.Action) {
 	for _, a := range actions {
-		switch a := a.(type) {
+		switch a.(type) {
 		case cluster.Log, cluster.NodeChanged, cluster.LinkChanged:
 			if err := w.shadows[m.index].compare(actions); err != nil {
 				w.fail("%s: %v", m.Name, err)
 			}
 			return
-		case cluster.Exit:
-			w.exit(m, a)
 		}
 	}
 }
 
-// Exited is to be called when a daemon has ended by itself.
+// exit looks at a daemon that ends by itself.
 func (w *Watch) exit(m *Machine, x cluster.Exit) {
 	switch {
 	case x.Code != 0:
 		w.fail("%s has ended with status %d", m.Name, x.Code)
-	case x.Restart && !x.Quick && !w.rough && !w.planned && w.two():
+	case x.Restart && !x.Quick && !w.rough && !w.planned && w.two() && m.Engine.Status().State == "active": // earlier there is nothing to keep
 		w.fail("%s restarts without need", m.Name)
 	case !x.Restart && !m.Stopped:
 		w.fail("%s has ended unasked", m.Name)
