@@ -239,14 +239,15 @@ func (w *Watch) step(m *Machine, actions []cluster.Action) {
 
 // exit looks at a daemon that ends by itself.
 func (w *Watch) exit(m *Machine, x cluster.Exit) {
+	active := m.Engine.Status().State == "active" // earlier it holds nothing, and knows of nothing that was left here
 	switch {
 	case x.Code != 0:
 		w.fail("%s has ended with status %d", m.Name, x.Code)
-	case x.Restart && !x.Quick && !w.rough && !w.planned && w.two() && m.Engine.Status().State == "active": // earlier there is nothing to keep
+	case active && x.Restart && !x.Quick && !w.rough && !w.planned && w.two():
 		w.fail("%s restarts without need", m.Name)
 	case !x.Restart && !m.Stopped:
 		w.fail("%s has ended unasked", m.Name)
-	case !x.Quick && len(m.Up) > 0:
+	case active && !x.Quick && len(m.Up) > 0:
 		w.fail("%s has ended and has left up %v", m.Name, m.Up)
 	}
 }
