@@ -239,9 +239,17 @@ func (s *reloadLive) lines() {
 		}
 		s.put(masters, s.Slave)
 		s.at(extra, s.Master)
-		s.put(slaves, s.Master)
-		s.at(extra, s.Slave)
+		s.put(slaves, s.Master) // and back: ha-slave cannot tell whether ha-master is behind it, or before it
+		s.at(extra, nil)
 		s.put(slaves, s.Slave)
+		s.at(extra, s.Slave)
+		s.put(masters, s.Slave, s.Master)
+		s.at(extra, s.Master)
+		more := slaves + "ha-slave IPaddr::172.16.60.114\n"
+		s.put(more, s.Master)
+		s.at(extra, s.Slave) // a file that it has never had
+		s.put(more, s.Slave)
+		s.put(slaves, s.Slave, s.Master)
 	} else {
 		s.put(masters, s.Slave, s.Master)
 		s.at(extra, s.Master)
