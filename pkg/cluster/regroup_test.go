@@ -92,8 +92,8 @@ func TestRegroupDeath(t *testing.T) {
 	}
 }
 
-// A go-ahead for a line that is another's by now, or a part of another's, takes nothing.
-func TestRegroupGoAhead(t *testing.T) {
+// legacy is an engine in legacy mode that has come up beside bravo.
+func legacy(t *testing.T) *single {
 	s := newSingle(t, func(c *cluster.Config) { c.Failback = cluster.FailbackLegacy })
 	s.step(cluster.Tick{})
 	s.hear(status("active"))
@@ -101,6 +101,12 @@ func TestRegroupGoAhead(t *testing.T) {
 	for s.run != nil {
 		s.done()
 	}
+	return s
+}
+
+// A go-ahead for a line that is another's by now, or a part of another's, takes nothing.
+func TestRegroupGoAhead(t *testing.T) {
+	s := legacy(t)
 	s.step(cluster.Reread{Regroup: &cluster.Regroup{
 		Sum:     "1",
 		Groups:  []cluster.Group{{Node: "alpha", Key: "A2"}, {Node: "bravo", Key: "B"}},
@@ -139,13 +145,7 @@ func TestRegroupBeforeRestart(t *testing.T) {
 
 // In legacy mode a node has its own lines, and a dead one's.
 func TestRegroupLegacy(t *testing.T) {
-	s := newSingle(t, func(c *cluster.Config) { c.Failback = cluster.FailbackLegacy })
-	s.step(cluster.Tick{})
-	s.hear(status("active"))
-	s.hear(hamsg.New("repnodes").Add("dest", "alpha").Add("nodelist", "alpha bravo ").Add("delnodelist", " "))
-	for s.run != nil {
-		s.done()
-	}
+	s := legacy(t)
 	equal(t, s.regroup(&cluster.Regroup{
 		Sum:     "1",
 		Groups:  []cluster.Group{{Node: "alpha", Key: "A2"}},
@@ -171,13 +171,7 @@ func TestRegroupLegacy(t *testing.T) {
 // What a node asked for before it had another haresources is not given up when it comes after that: it may be
 // ours by now.
 func TestRegroupOldRequest(t *testing.T) {
-	s := newSingle(t, func(c *cluster.Config) { c.Failback = cluster.FailbackLegacy })
-	s.step(cluster.Tick{})
-	s.hear(status("active"))
-	s.hear(hamsg.New("repnodes").Add("dest", "alpha").Add("nodelist", "alpha bravo ").Add("delnodelist", " "))
-	for s.run != nil {
-		s.done()
-	}
+	s := legacy(t)
 	s.step(cluster.Reread{Regroup: &cluster.Regroup{Sum: "1", Joining: []cluster.Regrouped{{Node: "alpha", Key: "A2"}}, Groups: []cluster.Group{{Node: "alpha", Key: "A2"}}}})
 	text := s.hear(hamsg.New("ip-request").Add("ipaddr", "A2")) // waits for the script under way
 	text += s.hear(hamsg.New("haresources").Add("sum", "1"))

@@ -424,18 +424,25 @@ func TestAddressInUse(t *testing.T) {
 	}
 }
 
-// Another program sees and changes the same table.
-func TestRemote(t *testing.T) {
-	f := newForwarder(t)
-	path := filepath.Join(t.TempDir(), "ipvs.sock")
+// serve has a forwarder serve its socket until the test ends. as is what it accepts from.
+func serve(t *testing.T, f *Forwarder, as func(net.Listener) net.Listener) (ctx context.Context, path string) {
+	t.Helper()
+	path = filepath.Join(t.TempDir(), "ipvs.sock")
 	l, err := Listen(path)
 	if err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	served := make(chan struct{})
-	go func() { defer close(served); f.Serve(ctx, l) }()
-	defer func() { cancel(); <-served }()
+	go func() { defer close(served); f.Serve(ctx, as(l)) }()
+	t.Cleanup(func() { cancel(); <-served })
+	return ctx, path
+}
+
+// Another program sees and changes the same table.
+func TestRemote(t *testing.T) {
+	f := newForwarder(t)
+	ctx, path := serve(t, f, func(l net.Listener) net.Listener { return l })
 	if _, err := Listen(path); !errors.Is(err, syscall.EADDRINUSE) {
 		t.Errorf("second listener: %v, want EADDRINUSE", err)
 	}
@@ -481,15 +488,7 @@ func (l *failingOnce) Accept() (net.Conn, error) {
 // TestServeGoesOn after it could not accept somebody.
 func TestServeGoesOn(t *testing.T) {
 	f := newForwarder(t)
-	path := filepath.Join(t.TempDir(), "ipvs.sock")
-	l, err := Listen(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	served := make(chan struct{})
-	go func() { defer close(served); f.Serve(ctx, &failingOnce{Listener: l}) }()
-	defer func() { cancel(); <-served }()
+	ctx, path := serve(t, f, func(l net.Listener) net.Listener { return &failingOnce{Listener: l} })
 	limit, end := context.WithTimeout(ctx, 5*time.Second)
 	defer end()
 	r, err := Dial(limit, path)
