@@ -19,8 +19,9 @@ type Options struct {
 	Peers    []string
 	Homes    []string // the node of each group of haresources
 	Initdead time.Duration
-	Standby  bool // move resources away first, if any are here
-	DryRun   bool // say what would be done
+	Takeover time.Duration // how long the other node is given to end its takeover, between the stop here and the start
+	Standby  bool          // move resources away first, if any are here
+	DryRun   bool          // say what would be done
 	Out      io.Writer
 	root     string // before all paths; "" but for tests
 	step     func() // of the Record; likewise
@@ -185,8 +186,15 @@ func (n node) restart(wanted bool) error {
 	return n.service("start")
 }
 
-// up starts heartbeat and waits until it takes its part again.
+// up starts heartbeat and waits until it takes its part again. An original that hears a node start while it still runs its
+// mach_down for that node's stop does not offer the resources back ("T_STARTING received during takeover"), and at worst
+// stays in transition for ever; hence the pause, which the original's init script makes at restart, too.
 func (o Options) up(ctx context.Context, n node, whose string) error {
+	o.say("Waiting %v, to let the other node end its takeover...", o.Takeover)
+	select {
+	case <-time.After(o.Takeover):
+	case <-ctx.Done():
+	}
 	o.say("Starting %s...", whose)
 	if err := n.service("start"); err != nil {
 		return err

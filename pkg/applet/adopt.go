@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/signal"
 	"slices"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -29,9 +30,11 @@ originals' programs aside, puts links to this program in their places, and resta
 the resources. Files of /etc are not touched. With --undo everything is put back.
 
 When this node has resources, nothing is done, unless --standby has them moved to the other node first. Nothing is done
-either when no other node is active, when resources are on the move, or when a file has errors. If systole does not
-come up, the originals are put back and started; but not when the other node has died meanwhile, so that this one alone
-serves: then systole is left running, and the exit status is 1. After a crash half way --undo puts everything back.
+either when no other node is active, when resources are on the move, or when a file has errors. Between the stop and
+the start the other node is given deadtime and 10 seconds to end its takeover, as by "restart" of the init script. The
+resources are there meanwhile. If systole does not come up, the originals are put back and started; but not when the
+other node has died meanwhile, so that this one alone serves: then systole is left running, and the exit status is 1.
+After a crash half way --undo puts everything back.
 
 A pair is adopted one node after the other:
   1. on the node without resources    systole adopt --yes
@@ -83,7 +86,7 @@ func adoptNode(env Env, args []string) int {
 	files, _ := daemon.Load(daemon.DefaultPaths()) // problems are check's to tell
 	o := adopt.Options{
 		Self: self, Programs: env.names, Node: files.Node, Standby: r.Has("standby"), DryRun: r.Has("dry-run"), Out: env.Stdout,
-		Initdead: files.HA.Initdead,
+		Initdead: files.HA.Initdead, Takeover: files.HA.Deadtime + 10*time.Second,
 	}
 	for _, n := range files.HA.Nodes {
 		if n.Name != files.Node && !slices.Contains(o.Peers, n.Name) {

@@ -278,8 +278,11 @@ func apphbdDaemon(env Env, pidfile, socket, file string, debug int) int {
 	if err := w.openWatchdog(cfg); err != nil {
 		return fail(err)
 	}
+	signals := make(chan os.Signal, 4) // before anybody is told that it runs, and stops it
+	signal.Notify(signals, unix.SIGTERM, unix.SIGINT, unix.SIGHUP, unix.SIGPIPE)
+	defer signal.Stop(signals)
 	starter.Close()
-	w.run(l)
+	w.run(l, signals)
 	w.log.Log(halog.Info, "[apphbd] stopped")
 	return exitOK
 }
@@ -323,10 +326,7 @@ func (w *apphbWatch) feed(text string) {
 }
 
 // run works until a signal ends it.
-func (w *apphbWatch) run(l *net.UnixListener) {
-	signals := make(chan os.Signal, 4)
-	signal.Notify(signals, unix.SIGTERM, unix.SIGINT, unix.SIGHUP, unix.SIGPIPE)
-	defer signal.Stop(signals)
+func (w *apphbWatch) run(l *net.UnixListener, signals <-chan os.Signal) {
 	ctx, cancel := context.WithCancel(context.Background())
 	w.wg.Go(func() { w.accept(ctx, l) })
 	defer func() {

@@ -278,10 +278,14 @@ func (w *Watch) storm() {
 	if now-w.window < stormWindow {
 		return
 	}
+	calm := now - w.calm
+	for _, m := range w.Sim.Machines { // a reboot may come between two looks
+		calm = min(calm, w.Sim.Now.Sub(m.began))
+	}
 	for i, m := range w.Sim.Machines {
 		limit := 1500 + 6*int(stormWindow/m.cfg.Keepalive) // each heartbeat four times while packets are lost
 		repeating := 10 * m.cfg.Keepalive                  // after the last loss that it saw
-		if w.two() && w.settled && w.calm+6*time.Second+repeating < w.window && w.Sim.Loss == 0 && !w.tainted() && w.Sim.MaxDelay < m.cfg.Keepalive/2 {
+		if w.two() && w.settled && calm > now-w.window+6*time.Second+repeating && w.Sim.Loss == 0 && !w.tainted() && w.Sim.MaxDelay < m.cfg.Keepalive/2 {
 			// A heartbeat each keepalive, an acknowledgement for ten of each other's.
 			limit = 12*int(stormWindow/m.cfg.Keepalive+1)/10 + 4
 			w.longest("quiet messages", time.Duration(w.sent[i]))
