@@ -154,14 +154,14 @@ func (a *adoption) start() *lab.Probe {
 	return probe
 }
 
-// TestReplace moves a pair over to ours and back three times; see replace.
+// TestReplace moves a pair over to ours and back five times; see replace.
 func TestReplace(t *testing.T) {
 	t.Parallel()
-	replace(t, 3)
+	replace(t, 5)
 }
 
-// TestSoakReplace does that fifty times.
-func TestSoakReplace(t *testing.T) { replace(t, 50) }
+// TestSoakReplace does that a hundred times.
+func TestSoakReplace(t *testing.T) { replace(t, 100) }
 
 // replace has the two nodes of a running pair of originals adopted one after the other, and given back one after
 // the other, while a client fetches a page. After each step the pair must have one owner. It prints the client's
@@ -169,17 +169,17 @@ func TestSoakReplace(t *testing.T) { replace(t, 50) }
 func replace(t *testing.T, cycles int) {
 	a := newAdoption(t, false)
 	// What the other node needs for its takeover. One that hears of the start meanwhile, an original, keeps the resources.
-	a.slave.run("sed -i '2i sleep 4' /usr/share/heartbeat/mach_down")
+	a.slave.run("sed -i '2i sleep 3' /usr/share/heartbeat/mach_down")
 	probe := a.start()
 	steps := []struct {
 		name, command, exe string
 		on                 machine
 		gaps               []time.Duration
 	}{
-		{name: "adopt ha-slave", on: a.slave, command: "systole adopt --yes", exe: "/usr/sbin/systole"},
-		{name: "adopt ha-master", on: a.master, command: "systole adopt --yes --standby", exe: "/usr/sbin/systole"},
-		{name: "undo ha-slave", on: a.slave, command: "systole adopt --undo", exe: "/usr/libexec/heartbeat/heartbeat"},
-		{name: "undo ha-master", on: a.master, command: "systole adopt --undo --standby", exe: "/usr/libexec/heartbeat/heartbeat"},
+		{name: "adopt ha-slave", on: a.slave, command: "systole adopt --yes --wait 6s", exe: "/usr/sbin/systole"},
+		{name: "adopt ha-master", on: a.master, command: "systole adopt --yes --standby --wait 6s", exe: "/usr/sbin/systole"},
+		{name: "undo ha-slave", on: a.slave, command: "systole adopt --undo --wait 6s", exe: "/usr/libexec/heartbeat/heartbeat"},
+		{name: "undo ha-master", on: a.master, command: "systole adopt --undo --standby --wait 6s", exe: "/usr/libexec/heartbeat/heartbeat"},
 	}
 	for range cycles {
 		for i := range steps {

@@ -36,7 +36,7 @@ COMP_CWORD=$((${#COMP_WORDS[@]} - 1))
 	}
 	for line, want := range map[string]string{
 		"hb_standby f": "foreign failback", "hb_takeover l": "local", "systole hb_standby a": "all", "systole ad": "adopt",
-		"systole adopt --": "--dry-run --yes --undo --standby --help", "cl_status li": "listnodes listhblinks", "systole cl_status rsc": "rscstatus",
+		"systole adopt --": "--dry-run --yes --undo --standby --wait --help", "cl_status li": "listnodes listhblinks", "systole cl_status rsc": "rscstatus",
 		"cl_status hbparameter ": "-p -m", "cl_status hbparameter -p auto": "auto_failback", "cl_status listnodes -": "-p -n -v -m",
 		"ldirectord ldirectord.cf re": "restart reload", "ldirectord x.cf drain 10.0.0.1 --w": "--wait", "ldirectord status --": "--verbose --json",
 		"systole show --kind h": "ha.cf haresources", "systole install --layout ": "debian rhel", "heartbeat --": "--help",

@@ -22,8 +22,8 @@ var adoptProgram = program{
 }
 
 const adoptUsage = `Usage: systole adopt --dry-run
-       systole adopt --yes [--standby]
-       systole adopt --undo [--standby] [--dry-run]
+       systole adopt --yes [--standby] [--wait TIME]
+       systole adopt --undo [--standby] [--wait TIME] [--dry-run]
 
 On a node that runs the original heartbeat and ldirectord: checks the files of /etc/ha.d (systole check), sets the
 originals' programs aside, puts links to this program in their places, and restarts heartbeat, while the other node has
@@ -31,8 +31,8 @@ the resources. Files of /etc are not touched. With --undo everything is put back
 
 When this node has resources, nothing is done, unless --standby has them moved to the other node first. Nothing is done
 either when no other node is active, when resources are on the move, or when a file has errors. Between the stop and
-the start the other node is given deadtime and 10 seconds to end its takeover, as by "restart" of the init script. The
-resources are there meanwhile. If systole does not come up, the originals are put back and started; but not when the
+the start the other node is given time to end its takeover, as by "restart" of the init script: the resources are there
+already, but an original that hears of the start too soon keeps them, or is never stable again. If systole does not come up, the originals are put back and started; but not when the
 other node has died meanwhile, so that this one alone serves: then systole is left running, and the exit status is 1.
 After a crash half way --undo puts everything back.
 
@@ -44,6 +44,7 @@ A pair is adopted one node after the other:
   --yes       do it
   --undo      put the originals back
   --standby   if resources are here, move them to the other node first
+  --wait TIME how long the other node is given to end its takeover (40s, 500ms; default: deadtime and 10 seconds)
 
 Exit status: 0 done, 1 refused or failed, 2 usage.
 `
@@ -53,6 +54,7 @@ var adoptGrammar = getopt.Grammar{Opts: []getopt.Opt{
 	{Long: "yes", Short: 'y'},
 	{Long: "undo"},
 	{Long: "standby"},
+	{Long: "wait", Value: getopt.Required},
 	{Long: "help", Short: 'h'},
 }}
 
@@ -87,6 +89,12 @@ func adoptNode(env Env, args []string) int {
 	o := adopt.Options{
 		Self: self, Programs: env.names, Node: files.Node, Standby: r.Has("standby"), DryRun: r.Has("dry-run"), Out: env.Stdout,
 		Initdead: files.HA.Initdead, Takeover: files.HA.Deadtime + 10*time.Second,
+	}
+	if text, ok := r.Value("wait"); ok {
+		if o.Takeover, err = time.ParseDuration(text); err != nil || o.Takeover < 0 {
+			fmt.Fprintf(env.Stderr, "systole adopt: --wait %s: not a time (want 40s, 500ms)\n", text)
+			return exitMisuse
+		}
 	}
 	for _, n := range files.HA.Nodes {
 		if n.Name != files.Node && !slices.Contains(o.Peers, n.Name) {

@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -114,7 +115,12 @@ func (h *host) Move(mv takeover.Move) {
 	for _, key := range e.keys(mv.Set) {
 		j.calls = append(j.calls, Call{Verb: verb, Arg: key, Env: e.env()})
 	}
-	j.start = func() { e.jobLog(j, Info, before+mv.Set.String()+" HA resources (standby).") }
+	j.start = func() {
+		e.jobLog(j, Info, before+mv.Set.String()+" HA resources (standby).")
+		if now := e.keys(mv.Set); mv.Take { // haresources may have changed while it waited
+			j.calls = slices.DeleteFunc(j.calls, func(c Call) bool { return !slices.Contains(now, c.Arg) })
+		}
+	}
 	j.end = func() {
 		e.jobLog(j, Info, mv.Set.String()+after)
 		if e.rsc.MoveEnds(mv) {

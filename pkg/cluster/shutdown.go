@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"slices"
 	"time"
 
 	"github.com/systole-ha/systole/pkg/cluster/liveness"
@@ -112,7 +113,7 @@ func (e *Engine) clientsStopped() {
 	}
 	e.end.phase = 3
 	if e.end.silent {
-		e.finish()
+		e.finishIdle()
 		return
 	}
 	if e.end.restart {
@@ -141,9 +142,11 @@ func (e *Engine) endTimers() {
 }
 
 // finishIdle ends the daemon when no job is under way. A restart that keeps the resources must not
-// cut one short: neither node would know of what it leaves half done.
+// cut one short: neither node would know of what it leaves half done. And what a new haresources has
+// to be given up for, nobody else gives up.
 func (e *Engine) finishIdle() {
-	if e.end.jobsLast = e.end.quick && len(e.jobs) > 0; !e.end.jobsLast {
+	regroups := slices.ContainsFunc(e.jobs, func(j *job) bool { return j.name == regroupJob })
+	if e.end.jobsLast = e.end.quick && len(e.jobs) > 0 || regroups; !e.end.jobsLast {
 		e.finish()
 	}
 }

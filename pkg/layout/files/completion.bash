@@ -45,7 +45,7 @@ _systole() {
 	status) words='--json --help' ;;
 	metrics) words='--listen --help' ;;
 	realserver) words='start stop restart status --file --help' ;;
-	adopt) words='--dry-run --yes --undo --standby --help' ;;
+	adopt) words='--dry-run --yes --undo --standby --wait --help' ;;
 	install) words='--destdir --layout --ipvsadm --dry-run --help' ;;
 	hb_delnode | hb_setweight | hb_setsite | mach_down) words=$(systole cl_status listnodes -n 2>/dev/null) ;;
 	req_resource) words=$(systole ResourceManager allkeys 2>/dev/null) ;;
