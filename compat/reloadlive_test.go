@@ -20,7 +20,8 @@ func TestReloadLive(t *testing.T) {
 	var all sync.WaitGroup
 	for _, p := range [][2]lab.Impl{{lab.Ours, lab.Ours}, {lab.Ours, lab.Original}} {
 		all.Go(func() {
-			t.Run(fmt.Sprintf("%v-%v", p[0], p[1]), func(t *testing.T) { newReloadLive(t, p).play() })
+			t.Run(fmt.Sprintf("%v-%v", p[0], p[1]), func(t *testing.T) { newReloadLive(t, p, "on").play() })
+			t.Run(fmt.Sprintf("%v-%v-legacy", p[0], p[1]), func(t *testing.T) { newReloadLive(t, p, "legacy").playLegacy() })
 		})
 	}
 	all.Wait()
@@ -33,11 +34,11 @@ type reloadLive struct {
 	own   map[*lab.Director]string // each one's ha.cf
 }
 
-func newReloadLive(t *testing.T, impl [2]lab.Impl) *reloadLive {
+func newReloadLive(t *testing.T, impl [2]lab.Impl, failback string) *reloadLive {
 	s := &reloadLive{own: map[*lab.Director]string{}}
 	conf := func(master bool) map[string]string {
 		text := lab.TutorialConfig(master)["/etc/ha.d/ha.cf"]
-		text = strings.NewReplacer("keepalive 2\n", "keepalive 200ms\n", "respawn root", "#respawn root").Replace(text)
+		text = strings.NewReplacer("keepalive 2\n", "keepalive 200ms\n", "respawn root", "#respawn root", "auto_failback on", "auto_failback "+failback).Replace(text)
 		return map[string]string{
 			"/etc/ha.d/ha.cf":      text,
 			"/etc/ha.d/systole.cf": "logdialect debian12\n",
@@ -117,6 +118,35 @@ func (s *reloadLive) play() {
 	s.conf()
 	s.untouched()
 	s.emptied()
+}
+
+// playLegacy has a line come, go, move and come home where nodes ask each other for each of theirs.
+func (s *reloadLive) playLegacy() {
+	masters, slaves := tutorialLine+"ha-master IPaddr::172.16.60.112\n", tutorialLine+"ha-slave IPaddr::172.16.60.112\n"
+	s.do("start ha-slave", s.Slave.Start)
+	s.do("start ha-master", s.Master.Start)
+	s.owner(s.Master, s.Slave)
+	var err error
+	if s.watch, err = s.WatchAddrs(s.Master.Node); err != nil {
+		s.Fatal(err)
+	}
+	s.put(masters, s.Slave, s.Master)
+	s.at(extra, s.Master) // the other node was asked, and has not got it
+	s.put(tutorialLine, s.Master, s.Slave)
+	s.at(extra, nil)
+	s.put(masters, s.Master, s.Slave)
+	s.at(extra, s.Master)
+	s.put(slaves, s.Slave, s.Master)
+	s.at(extra, s.Slave)
+	s.put(masters, s.Slave, s.Master)
+	s.at(extra, s.Master)
+	s.untouched()
+	s.do("stop ha-master", s.Master.Stop)
+	s.owner(s.Slave, s.Master)
+	s.at(extra, s.Slave)
+	s.do("start ha-master", s.Master.Start)
+	s.owner(s.Master, s.Slave)
+	s.at(extra, s.Master)
 }
 
 // moved has a member of one node's line move into the other's.

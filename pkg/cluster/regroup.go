@@ -149,14 +149,14 @@ func (e *Engine) enforce(j *job) {
 	}
 }
 
-// awaitAnew waits for lines as they are now. What was waited for with one that is not there any more may be part of
-// any line of its node.
+// awaitAnew waits for lines as they are now: what was waited for may be part of any line of its node. (Of those that
+// are there still, too: only their first resources are known.)
 func (e *Engine) awaitAnew() {
 	was := e.awaited
 	e.awaited = slices.DeleteFunc(slices.Clone(was), func(g Regrouped) bool { return !e.current(g) })
 	for _, g := range was {
 		for _, now := range e.cfg.Groups {
-			if !e.current(g) && now.Node == g.Node && !e.awaits(now.Key) {
+			if now.Node == g.Node && !e.awaits(now.Key) {
 				e.awaited = append(e.awaited, Regrouped{Node: now.Node, Key: now.Key, Other: g.Other})
 			}
 		}
@@ -221,6 +221,9 @@ func (e *Engine) regrouped(n *node, m *hamsg.Msg) {
 		if given != "" && len(e.awaited) == 0 && e.holds(e.cfg.Node) && e.mayTake() {
 			// We have not waited for it: we have begun with the new file.
 			j.calls = append(j.calls, Call{Verb: TakeGroup, Arg: given, Env: e.env()})
+		}
+		if n.left { // it answers nothing that it was asked for before
+			e.forget(e.awaits)
 		}
 		e.takeAwaited(j, func(Regrouped) bool { return true })
 	}

@@ -212,8 +212,17 @@ func (m *Machine) Start() {
 	}
 }
 
-// Stop asks the daemon for an orderly end.
+// Stop asks the daemon for an orderly end. One that is being replaced in place is asked again, as heartbeat -k does.
 func (m *Machine) Stop() {
+	if m.Engine == nil && !m.Stopped && m.cfg.Restarted {
+		boot := m.boot
+		m.sim.After(time.Second, func() {
+			if m.boot == boot {
+				m.Stop()
+			}
+		})
+		return
+	}
 	m.Stopped = true
 	m.Step(cluster.Shutdown{})
 }
