@@ -41,9 +41,13 @@ const (
 // Busy tells whether a call is under way.
 func (m *Machine) Busy() bool { return m.running > 0 }
 
-// atWork tells whether its daemon has something to do that scripts do.
+// atWork tells whether its daemon has something to do that scripts do: now, or when it has come up.
 func (m *Machine) atWork() bool {
-	return m.Busy() || m.Engine != nil && len(m.Engine.Status().Jobs) > 0
+	if m.Busy() || m.Engine == nil {
+		return m.Busy()
+	}
+	status := m.Engine.Status()
+	return len(status.Jobs) > 0 || status.State != "active"
 }
 
 // Works tells whether a call is under way that takes or gives a group.
