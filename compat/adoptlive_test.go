@@ -49,6 +49,8 @@ func TestAdopt(t *testing.T) {
 	h := a.Hosts
 	a.refused(a.master, "--yes --undo", "Usage:")
 	a.refused(a.slave, "--undo", "nothing to undo")
+	// What the other node needs for its takeover. One that hears of the start meanwhile, an original, keeps the resources.
+	a.slave.run("sed -i '2i sleep 4' /usr/share/heartbeat/mach_down")
 	probe := a.start()
 	begin := a.files()
 
@@ -168,18 +170,16 @@ func TestSoakReplace(t *testing.T) { replace(t, 100) }
 // longest times without an answer.
 func replace(t *testing.T, cycles int) {
 	a := newAdoption(t, false)
-	// What the other node needs for its takeover. One that hears of the start meanwhile, an original, keeps the resources.
-	a.slave.run("sed -i '2i sleep 2' /usr/share/heartbeat/mach_down")
 	probe := a.start()
 	steps := []struct {
 		name, command, exe string
 		on                 machine
 		gaps               []time.Duration
 	}{
-		{name: "adopt ha-slave", on: a.slave, command: "systole adopt --yes --wait 4s", exe: "/usr/sbin/systole"},
-		{name: "adopt ha-master", on: a.master, command: "systole adopt --yes --standby --wait 4s", exe: "/usr/sbin/systole"},
-		{name: "undo ha-slave", on: a.slave, command: "systole adopt --undo --wait 4s", exe: "/usr/libexec/heartbeat/heartbeat"},
-		{name: "undo ha-master", on: a.master, command: "systole adopt --undo --standby --wait 4s", exe: "/usr/libexec/heartbeat/heartbeat"},
+		{name: "adopt ha-slave", on: a.slave, command: "systole adopt --yes --wait 3s", exe: "/usr/sbin/systole"},
+		{name: "adopt ha-master", on: a.master, command: "systole adopt --yes --standby --wait 3s", exe: "/usr/sbin/systole"},
+		{name: "undo ha-slave", on: a.slave, command: "systole adopt --undo --wait 3s", exe: "/usr/libexec/heartbeat/heartbeat"},
+		{name: "undo ha-master", on: a.master, command: "systole adopt --undo --standby --wait 3s", exe: "/usr/libexec/heartbeat/heartbeat"},
 	}
 	for range cycles {
 		for i := range steps {
