@@ -139,6 +139,11 @@ func (s *reloadLive) playLegacy() {
 	s.put(slaves, s.Slave, s.Master)
 	s.at(extra, s.Slave)
 	s.put(masters, s.Slave, s.Master)
+	if !s.ours() { // an original gives up what has left haresources when it stops
+		s.do("stop ha-slave", s.Slave.Stop)
+		s.at(extra, s.Master)
+		s.do("start ha-slave", s.Slave.Start)
+	}
 	s.at(extra, s.Master)
 	s.untouched()
 	s.do("stop ha-master", s.Master.Stop)

@@ -156,8 +156,11 @@ func (e *Engine) stale(n notice) bool {
 		src := e.node(n.call.Getenv("HA_src"))
 		return src != nil && src.alive() && !src.left
 	case n.call.Arg == hamsg.TIPRequest:
-		// It asked for a line of its own, before it had the same haresources as we have: now it is not its own.
 		src := e.node(n.call.Getenv("HA_src"))
+		if src != nil && (!src.alive() || src.left) {
+			return true // it asks again when it is back
+		}
+		// It asked for a line of its own, before it had the same haresources as we have: now it is not its own.
 		seq, _ := strconv.ParseUint(n.call.Getenv("HA_"+hamsg.FSeq), 16, 64)
 		return src != nil && seq < src.sumSeq && src.sum == e.cfg.Sum && !slices.Contains(e.cfg.Groups, Group{src.Name, n.call.Getenv("HA_ipaddr")})
 	case n.call.Arg == hamsg.TIPRequestResp && n.call.Getenv("HA_dest") == e.cfg.Node && !slices.Contains(e.keys(takeover.Local), n.call.Getenv("HA_ipaddr")):

@@ -196,7 +196,9 @@ func (e *Engine) askAwaited() {
 // regrouped takes another node's word that it goes by the same haresources as we do: what it does not hold
 // is not up there. It is answered if it waits for lines of its own.
 func (e *Engine) regrouped(n *node, m *hamsg.Msg) {
+	caughtUp := false // in legacy mode, what was asked for before went by another file: see enforce
 	if seq, _ := m.GetHex(hamsg.FSeq); seq > n.sumSeq {
+		caughtUp = !e.rsc.Nice() && n.sum != "" && n.sum != m.Get(hamsg.FSum)
 		n.sum, n.sumSeq = m.Get(hamsg.FSum), seq
 	}
 	asked, sum := strings.Fields(m.Get(hamsg.FAsked)), e.cfg.Sum
@@ -208,7 +210,7 @@ func (e *Engine) regrouped(n *node, m *hamsg.Msg) {
 		}
 		return
 	}
-	if len(asked)+len(e.awaited)+len(given) == 0 {
+	if len(asked)+len(e.awaited)+len(given) == 0 && !caughtUp {
 		return
 	}
 	j := e.fork(regroupJob)
@@ -226,6 +228,9 @@ func (e *Engine) regrouped(n *node, m *hamsg.Msg) {
 			e.forget(e.awaits)
 		}
 		e.takeAwaited(j, func(Regrouped) bool { return true })
+		if caughtUp && !e.leaves() {
+			e.enforce(j)
+		}
 	}
 	j.end = func() {
 		if len(asked) > 0 {
