@@ -49,6 +49,7 @@ func TestAdopt(t *testing.T) {
 	h := a.Hosts
 	a.refused(a.master, "--yes --undo", "Usage:")
 	a.refused(a.slave, "--undo", "nothing to undo")
+	a.refused(a.slave, "--yes --wait soon", "--wait soon: not a time")
 	// What the other node needs for its takeover. One that hears of the start meanwhile, an original, keeps the resources.
 	a.slave.run("sed -i '2i sleep 4' /usr/share/heartbeat/mach_down")
 	probe := a.start()

@@ -261,10 +261,13 @@ var giveup = regexp.MustCompile(`ipfail: .*(Giving up foreign resources|Delayed 
 // complaint knows a line above the level of info.
 var complaint = regexp.MustCompile(`^(?i)(WARN|WARNING|ERROR|CRIT|CRITICAL|ALERT|EMERG): `)
 
+// slowMachine is what the originals say of one.
+var slowMachine = rule{regexp.MustCompile(`Late heartbeat: |Gmain_timeout_dispatch|took too long|delayed \d+ ms|CPU limit|running at low priority`), "a slow machine"}
+
 // harmless are complaints beyond the record's.
 var harmless = []rule{
 	{regexp.MustCompile(`Core dumps could be lost|Consider setting |Cannot lock ourselves into memory`), "depends on the machine: see leftOut"},
-	{regexp.MustCompile(`Late heartbeat: |Gmain_timeout_dispatch|took too long|delayed \d+ ms|CPU limit|running at low priority`), "a slow machine"},
+	slowMachine,
 	{regexp.MustCompile(`Ignored standby message 'done' from`), "an original's scripts on a slow machine ran until after the node that left was dead, which ends a standby"},
 	{regexp.MustCompile(`Shutdown delayed until current resource activity finishes|T_STARTING received during takeover`), "scripts on a slow machine still run when the next thing is done"},
 }

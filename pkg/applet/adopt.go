@@ -32,9 +32,9 @@ the resources. Files of /etc are not touched. With --undo everything is put back
 When this node has resources, nothing is done, unless --standby has them moved to the other node first. Nothing is done
 either when no other node is active, when resources are on the move, or when a file has errors. Between the stop and
 the start the other node is given time to end its takeover, as by "restart" of the init script: the resources are there
-already, but an original that hears of the start too soon keeps them, or is never stable again. If systole does not come up, the originals are put back and started; but not when the
-other node has died meanwhile, so that this one alone serves: then systole is left running, and the exit status is 1.
-After a crash half way --undo puts everything back.
+already, but an original that hears of the start too soon keeps them, or is never stable again. If systole does not
+come up, the originals are put back and started; but not when the other node has died meanwhile, so that this one alone
+serves: then systole is left running, and the exit status is 1. After a crash half way --undo puts everything back.
 
 A pair is adopted one node after the other:
   1. on the node without resources    systole adopt --yes
@@ -60,6 +60,12 @@ var adoptGrammar = getopt.Grammar{Opts: []getopt.Opt{
 
 func adoptNode(env Env, args []string) int {
 	r, err := adoptGrammar.Parse(args)
+	text, given := r.Value("wait")
+	var wait time.Duration
+	var waitErr error
+	if given {
+		wait, waitErr = time.ParseDuration(text)
+	}
 	switch {
 	case err != nil:
 		fmt.Fprintf(env.Stderr, "systole adopt: %v (systole adopt --help)\n", err)
@@ -69,6 +75,9 @@ func adoptNode(env Env, args []string) int {
 		return exitSound
 	case len(r.Operands) > 0 || !r.Has("dry-run") && !r.Has("yes") && !r.Has("undo") || r.Has("yes") && r.Has("undo"):
 		fmt.Fprint(env.Stderr, adoptUsage)
+		return exitMisuse
+	case waitErr != nil || wait < 0:
+		fmt.Fprintf(env.Stderr, "systole adopt: --wait %s: not a time (want 40s, 500ms)\n", text)
 		return exitMisuse
 	case os.Geteuid() != 0 && !r.Has("dry-run"):
 		fmt.Fprintln(env.Stderr, "systole adopt: only root can do that")
@@ -90,11 +99,8 @@ func adoptNode(env Env, args []string) int {
 		Self: self, Programs: env.names, Node: files.Node, Standby: r.Has("standby"), DryRun: r.Has("dry-run"), Out: env.Stdout,
 		Initdead: files.HA.Initdead, Takeover: files.HA.Deadtime + 10*time.Second,
 	}
-	if text, ok := r.Value("wait"); ok {
-		if o.Takeover, err = time.ParseDuration(text); err != nil || o.Takeover < 0 {
-			fmt.Fprintf(env.Stderr, "systole adopt: --wait %s: not a time (want 40s, 500ms)\n", text)
-			return exitMisuse
-		}
+	if given {
+		o.Takeover = wait
 	}
 	for _, n := range files.HA.Nodes {
 		if n.Name != files.Node && !slices.Contains(o.Peers, n.Name) {
