@@ -272,8 +272,11 @@ func (e *Engine) takeAwaited(j *job, which func(Regrouped) bool) {
 	})
 }
 
-// mayTake tells whether we go on holding what we take, and no node that is to be reset may have it.
-func (e *Engine) mayTake() bool { return !e.leaves() && len(e.stonith.resets) == 0 }
+// mayTake tells whether we go on holding what we take, and no other node may have it: one that is to be reset, or, in
+// legacy mode, one that we do not hear yet, and to which we may have seemed dead.
+func (e *Engine) mayTake() bool {
+	return !e.leaves() && len(e.stonith.resets) == 0 && (e.rsc.Nice() || e.commUp)
+}
 
 // leaves tells whether we do not hold anything yet, or will not much longer.
 func (e *Engine) leaves() bool {
