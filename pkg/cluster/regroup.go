@@ -140,9 +140,9 @@ func (e *Engine) enforce(j *job) {
 		known := slices.ContainsFunc(j.calls, func(c Call) bool { return c.Arg == g.Key && takes(c) }) ||
 			e.awaits(g.Key) || e.asks(g.Key)
 		switch {
-		case known:
-		case e.rsc.Closing() && !e.end.quick, !e.holds(g.Node):
+		case e.rsc.Closing() && !e.end.quick, !e.holds(g.Node): // one that is waited for, too: what was under way may have left a part of it
 			j.calls = append(j.calls, Call{Verb: DropGroup, Arg: g.Key, Env: e.env()})
+		case known:
 		case e.mayTake():
 			e.takeOrAsk(j, Regrouped{Node: g.Node, Key: g.Key})
 		}

@@ -36,7 +36,7 @@ func TestSimulation(t *testing.T) {
 		}
 		return
 	}
-	defer debug.SetGCPercent(debug.SetGCPercent(400))
+	defer debug.SetGCPercent(debug.SetGCPercent(2000))
 	r := clustertest.Simulate(*simFirst, *simSeeds, *simStop)
 	for i, f := range r.Failed {
 		t.Error(f)

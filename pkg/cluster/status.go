@@ -119,6 +119,7 @@ func (e *Engine) Status() Status {
 		Acked:        e.history.Acked(),
 		Bad:          e.bad,
 	}
+	s.Nodes = make([]NodeStatus, 0, len(e.nodes))
 	for _, n := range e.nodes {
 		ns := NodeStatus{
 			Name: n.Name, Ping: n.Ping, Status: n.Status, Deadtime: n.Deadtime,
@@ -128,6 +129,7 @@ func (e *Engine) Status() Status {
 		if n.heard {
 			ns.Heard = n.Heard
 		}
+		ns.Links = make([]LinkStatus, 0, len(n.Links))
 		for _, l := range n.Links {
 			ls := LinkStatus{Name: l.Name, Status: liveness.Dead}
 			if l.Up {

@@ -18,6 +18,9 @@ func (w *Watch) single(words []string) {
 	switch {
 	case words[0] == "poweroff" && len(w.kinds) == 0 && w.Sim.Now.Sub(w.youngest()) > time.Minute:
 		w.crash = m.cfg.Deadtime + work
+		if m.cfg.Stonith != "" {
+			w.crash += resetTime
+		}
 	case words[0] == "heal" && w.split():
 		w.mended = m.cfg.Keepalive + 2*work
 	}
