@@ -86,7 +86,7 @@ const longQueue = 20
 
 // sameNews tells whether two notices say the same of the same node.
 func sameNews(a, b Call) bool {
-	return a.Arg == b.Arg && !slices.ContainsFunc([]string{"HA_src", "HA_dest", "HA_st", "HA_ipaddr"}, func(name string) bool {
+	return a.Arg == b.Arg && !slices.ContainsFunc([]string{"HA_src", "HA_dest", "HA_st", "HA_ipaddr", "HA_" + hamsg.FGeneration}, func(name string) bool {
 		return a.Getenv(name) != b.Getenv(name)
 	})
 }
@@ -157,7 +157,8 @@ func (e *Engine) stale(n notice) bool {
 		return src != nil && src.alive() && !src.left
 	case n.call.Arg == hamsg.TIPRequest:
 		src := e.node(n.call.Getenv("HA_src"))
-		if src != nil && (!src.alive() || src.left) {
+		gen, _ := strconv.ParseUint(n.call.Getenv("HA_"+hamsg.FGeneration), 16, 64)
+		if src != nil && (!src.alive() || src.left || gen < src.generation) {
 			return true // it asks again when it is back
 		}
 		// It asked for a line of its own, before it had the same haresources as we have: now it is not its own.

@@ -284,7 +284,10 @@ func (w *Watch) storm() {
 	}
 	for i, m := range w.Sim.Machines {
 		limit := 1500 + 6*int(stormWindow/m.cfg.Keepalive) // each heartbeat four times while packets are lost
-		repeating := 10 * m.cfg.Keepalive                  // after the last loss that it saw
+		if w.Sim.MaxDelay > time.Second/2 {
+			limit *= 2 // what is missing is asked for again and again before an answer can have come
+		}
+		repeating := 10 * m.cfg.Keepalive // after the last loss that it saw
 		if w.two() && w.settled && calm > now-w.window+6*time.Second+repeating && w.Sim.Loss == 0 && !w.tainted() && w.Sim.MaxDelay < m.cfg.Keepalive/2 {
 			// A heartbeat each keepalive, an acknowledgement for ten of each other's.
 			limit = 12*int(stormWindow/m.cfg.Keepalive+1)/10 + 4
