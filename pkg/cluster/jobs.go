@@ -23,6 +23,8 @@ type job struct {
 	next  int
 	start func() // may be nil
 	end   func() // may be nil
+	// move is what a go_standby job moves.
+	move takeover.Move
 	// death says that it is the notification that a dead node's groups are taken over by.
 	death bool
 }

@@ -303,6 +303,9 @@ func (e *Engine) handleResource(n *node, m *hamsg.Msg) {
 				e.regrouped(n, m)
 			}
 		} else if e.commUp && !e.rsc.Closing() {
+			if n != e.self && m.Get(hamsg.FTo) == e.cfg.Node {
+				e.rsc.Heard()
+			}
 			e.answered(m)
 			e.notify(m)
 		}

@@ -65,7 +65,7 @@ func (e *Engine) forkRegroup(r *Regroup) {
 	j := e.fork(regroupJob)
 	var moved []Regrouped
 	j.start = func() {
-		e.awaitAnew()
+		e.awaitAnew(r.Joining)
 		for _, g := range r.Leaving {
 			switch {
 			case g.Other != "" && e.holds(g.Other):
@@ -150,14 +150,21 @@ func (e *Engine) enforce(j *job) {
 }
 
 // awaitAnew waits for lines as they are now: what was waited for may be part of any line of its node. (Of those that
-// are there still, too: only their first resources are known.)
-func (e *Engine) awaitAnew() {
+// are there still, too: only their first resources are known.) One that joins may have another node to be awaited of.
+func (e *Engine) awaitAnew(joining []Regrouped) {
 	was := e.awaited
 	e.awaited = slices.DeleteFunc(slices.Clone(was), func(g Regrouped) bool { return !e.current(g) })
 	for _, g := range was {
 		for _, now := range e.cfg.Groups {
 			if now.Node == g.Node && !e.awaits(now.Key) {
 				e.awaited = append(e.awaited, Regrouped{Node: now.Node, Key: now.Key, Other: g.Other})
+			}
+		}
+	}
+	for i, g := range e.awaited {
+		for _, now := range joining {
+			if now.Key == g.Key && now.Node == g.Node && now.Other != "" {
+				e.awaited[i].Other = now.Other
 			}
 		}
 	}

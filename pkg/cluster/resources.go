@@ -101,7 +101,11 @@ func (h *host) request(keys []string, ask bool) {
 // Move is go_standby: takegroup or givegroup for each group of a set.
 func (h *host) Move(mv takeover.Move) {
 	e := h.e()
+	if mv.Quiet && e.moves(mv) {
+		return
+	}
 	j := e.fork("go_standby")
+	j.move = mv
 	verb, before, after := GiveGroup, "give up ", " HA resource release completed (standby)."
 	if mv.Take {
 		verb, before, after = TakeGroup, "acquire ", " HA resource acquisition completed (standby)."
@@ -127,6 +131,20 @@ func (h *host) Move(mv takeover.Move) {
 			e.send(hamsg.New(hamsg.TAskResources).Add(hamsg.FResources, mv.Report.String()).Add(hamsg.FComment, "done"))
 		}
 	}
+}
+
+// moves tells whether a move waits already, and nothing behind it changes what it does: while a script is slow a
+// node may seem to come back again and again.
+func (e *Engine) moves(mv takeover.Move) bool {
+	for _, j := range slices.Backward(e.jobs) {
+		switch {
+		case j.move == mv && j.since.IsZero():
+			return true
+		case !j.move.Quiet, j.move.Set == mv.Set:
+			return false
+		}
+	}
+	return false
 }
 
 // DropStrays releases groups that still run.
