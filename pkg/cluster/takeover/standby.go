@@ -195,7 +195,7 @@ func (m *Machine) MoveEnds(mv Move) (done bool) {
 		m.moving = None
 	}
 	switch {
-	case m.closing:
+	case m.closed:
 		return !mv.Quiet
 	case mv.Quiet:
 		if !mv.Take || mv.Set == Foreign {
