@@ -71,6 +71,10 @@ func (m *Machine) Dead(d Death) {
 
 // wasReset takes what a node held, now that it certainly does not hold it any more.
 func (m *Machine) wasReset(node string) {
+	if !m.begun { // a node that we have heard since then: it is dead once more, or alive, when the protocol begins
+		m.resetEarly = node
+		return
+	}
 	m.takeoverFrom(node)
 	m.watch()
 }
@@ -164,7 +168,7 @@ func (m *Machine) Tick() {
 		m.peerStable = !m.peerLeaves
 		m.standby = NotStandby
 		m.host.Warn("No reply to standby request.  Standby request cancelled.")
-		if m.state == Stable && m.moving == None {
+		if m.still() {
 			m.sendHeld(true, "") // the peer may wait for us
 		}
 		m.settle()

@@ -106,10 +106,14 @@ type Machine struct {
 	takingOver bool // a dead node's notification is under way
 	silentEnd  time.Time
 
+	begun      bool   // communication is up
+	resetEarly string // a node that was reset before that
+
 	standby      Standby
 	standbyUntil time.Time
 	standbySet   Hold   // the set that the last standby message named
 	moving       Hold   // what the job of the exchange takes or gives, from our own viewpoint
+	releasing    bool   // what is the peer's is being given up, and not as part of an exchange
 	meSeq        uint64 // number of the message by which the peer began
 	forgotten    bool   // the peer has restarted since, and knows nothing of the exchange
 
@@ -179,15 +183,21 @@ func (m *Machine) Stable() bool {
 	return settled && m.peerStable && !m.takingOver && m.standby == NotStandby && m.standbyUntil.IsZero() && m.host.Jobs() == 0
 }
 
+// still tells whether we are stable, and nothing that the peer may take on our word is being moved.
+func (m *Machine) still() bool { return m.state == Stable && m.moving == None && !m.releasing }
+
 // CommUp begins the protocol. allAlive says that no normal node is dead, alone that there is none
 // but ourselves.
 func (m *Machine) CommUp(allAlive, alone bool) {
 	if m.cfg.Unmanaged {
 		return
 	}
+	m.begun = true
 	defer m.watch()
 	if allAlive {
 		m.foreignDone = true
+	} else if m.resetEarly != "" && !m.host.Resetting() {
+		defer m.takeoverFrom(m.resetEarly)
 	}
 	if m.Nice() {
 		m.host.Send(hamsg.New(hamsg.TStarting))

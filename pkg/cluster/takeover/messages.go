@@ -84,7 +84,7 @@ func (m *Machine) peerStarting() (next State, ok bool) {
 	if m.state != Shutdown {
 		m.held |= m.moving
 	}
-	m.host.Send(m.report(m.held|m.moving, m.state == Stable && m.moving == None, ""))
+	m.host.Send(m.report(m.held|m.moving, m.still(), ""))
 	return next, true
 }
 
@@ -153,7 +153,7 @@ func (m *Machine) peerIsStable() {
 	}
 	m.host.Info("remote resource transition completed.")
 	m.peerStable = true
-	m.sendHeld(m.state == Stable && m.moving == None, "")
+	m.sendHeld(m.still(), "")
 	m.failback()
 }
 

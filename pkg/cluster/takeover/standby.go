@@ -29,7 +29,7 @@ func (m *Machine) ask(msg *hamsg.Msg, from string) {
 	word := msg.Get(hamsg.FComment)
 	if why := m.refusal(word, from); why != "" {
 		m.host.Warn(why)
-		if from != m.cfg.Node && !strings.EqualFold(word, "me") && m.state == Stable && m.moving == None {
+		if from != m.cfg.Node && !strings.EqualFold(word, "me") && m.still() {
 			m.sendHeld(true, "") // so that the other does not wait for us
 		}
 		return
@@ -112,11 +112,11 @@ func (m *Machine) askIdle(msg *hamsg.Msg, word string, set Hold, from string, us
 func (m *Machine) askGiving(word string, set Hold, from string, us bool) bool {
 	switch {
 	case !us:
+		if !strings.EqualFold(word, "other") {
+			return false // of an exchange before
+		}
 		m.standbySet = set
 		m.standbyUntil = m.host.Now().Add(standbyWork)
-		if !strings.EqualFold(word, "other") {
-			return false
-		}
 		m.host.Info("standby: " + from + " can take our " + set.String() + " resources")
 		m.move(false, set)
 		return true
@@ -198,6 +198,7 @@ func (m *Machine) MoveEnds(mv Move) (done bool) {
 	case m.closed:
 		return !mv.Quiet
 	case mv.Quiet:
+		m.releasing = m.releasing && mv.Take
 		if !mv.Take || mv.Set == Foreign {
 			m.sendHeld(true, "")
 		}
