@@ -39,6 +39,10 @@ func (h *host) Reset(node string, done func()) bool {
 
 func (h *host) Resetting() bool { return len(h.stonith.resets) > 0 }
 
+func (h *host) Releasing() bool {
+	return slices.ContainsFunc(h.jobs, func(j *job) bool { return j.move == takeover.Move{Set: takeover.Foreign, Quiet: true} })
+}
+
 func (h *host) Stonith(node, result string) {
 	h.e().send(hamsg.New(hamsg.TStonith).Add(hamsg.FNode, node).Add(hamsg.FResult, result))
 }

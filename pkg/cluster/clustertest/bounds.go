@@ -119,8 +119,10 @@ func (w *Watch) settleBound() time.Duration {
 		base += standbyDelay + stopRetries + bootTime
 	}
 	base += 90*time.Second + time.Duration(8*(len(w.groups)+1))*script + 20*(poll+w.Sim.MaxDelay)
-	for _, m := range w.Sim.Machines { // as many notices of nodes that seem to go and come may wait for a slow script
-		base += 20 * m.CallTime[cluster.Harc]
+	for _, m := range w.Sim.Machines {
+		if w.lossy > 0 { // as many notices of nodes that seem to go and come may wait for a slow script
+			base += 20 * m.CallTime[cluster.Harc]
+		}
 	}
 	if w.Sim.Loss > 0 {
 		base *= 2

@@ -284,7 +284,7 @@ func (w *Watch) storm() {
 	}
 	for i, m := range w.Sim.Machines {
 		limit := 1500 + 6*int(stormWindow/m.cfg.Keepalive) // each heartbeat four times while packets are lost
-		if w.Sim.MaxDelay > time.Second/2 {
+		if w.Sim.MaxDelay > time.Second/2 && w.lossy > 0 {
 			limit *= 2 // what is missing is asked for again and again before an answer can have come
 		}
 		repeating := 10 * m.cfg.Keepalive // after the last loss that it saw

@@ -89,7 +89,7 @@ func (m *Machine) settle() {
 	}
 	if m.held.Has(Foreign) && m.peer.Has(Local) {
 		m.held &^= Foreign
-		m.needFailback, m.releasing = false, true
+		m.needFailback = false
 		m.sendHeld(false, "standby")
 		m.host.Move(Move{Set: Foreign, Quiet: true})
 	}

@@ -40,6 +40,8 @@ type Host interface {
 	Reset(node string, done func()) bool
 	// Resetting tells whether a reset is under way.
 	Resetting() bool
+	// Releasing tells whether a quiet [Move] that gives what is the peer's waits or is under way.
+	Releasing() bool
 	// Stonith tells the cluster that a node is not reset: n_stnth (no device) or unneeded.
 	Stonith(node, result string)
 	// NotifyDead queues the notification (rc.d/status, mach_down) that a node is dead.

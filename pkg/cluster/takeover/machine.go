@@ -113,7 +113,6 @@ type Machine struct {
 	standbyUntil time.Time
 	standbySet   Hold   // the set that the last standby message named
 	moving       Hold   // what the job of the exchange takes or gives, from our own viewpoint
-	releasing    bool   // what is the peer's is being given up, and not as part of an exchange
 	meSeq        uint64 // number of the message by which the peer began
 	forgotten    bool   // the peer has restarted since, and knows nothing of the exchange
 
@@ -184,7 +183,7 @@ func (m *Machine) Stable() bool {
 }
 
 // still tells whether we are stable, and nothing that the peer may take on our word is being moved.
-func (m *Machine) still() bool { return m.state == Stable && m.moving == None && !m.releasing }
+func (m *Machine) still() bool { return m.state == Stable && m.moving == None && !m.host.Releasing() }
 
 // CommUp begins the protocol. allAlive says that no normal node is dead, alone that there is none
 // but ourselves.

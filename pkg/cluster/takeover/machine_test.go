@@ -2,6 +2,7 @@ package takeover
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -43,6 +44,8 @@ func (r *recorder) Reset(node string, done func()) bool {
 	}
 	return r.device
 }
+
+func (r *recorder) Releasing() bool   { return slices.Contains(r.moves, Move{Set: Foreign, Quiet: true}) }
 func (r *recorder) Resetting() bool   { return r.reset != nil }
 func (r *recorder) AwaitSync(on bool) { r.add("* await sync %v", on) }
 func (r *recorder) Restart()          { r.add("* restart") }

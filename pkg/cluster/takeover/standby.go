@@ -198,7 +198,6 @@ func (m *Machine) MoveEnds(mv Move) (done bool) {
 	case m.closed:
 		return !mv.Quiet
 	case mv.Quiet:
-		m.releasing = m.releasing && mv.Take
 		if !mv.Take || mv.Set == Foreign {
 			m.sendHeld(true, "")
 		}
