@@ -148,11 +148,13 @@ func (r *clientsRun) run(d *lab.Director, command string) (text string, code int
 
 // stable waits until both nodes are settled, and hold what they are to hold.
 func (r *clientsRun) stable(master, slave string) bool {
-	return r.seen("stable: "+master+", "+slave, func() bool {
-		m, _ := r.run(r.Master, "cl_status nodestatus ha-slave; cl_status rscstatus")
-		s, _ := r.run(r.Slave, "cl_status nodestatus ha-master; cl_status rscstatus")
-		return strings.Contains(m, "\nactive\n"+master+"\n") && strings.Contains(s, "\nactive\n"+slave+"\n")
-	})
+	return r.seen("stable: "+master+", "+slave, func() bool { return r.hold(master, slave) })
+}
+
+func (r *clientsRun) hold(master, slave string) bool {
+	m, _ := r.run(r.Master, "cl_status nodestatus ha-slave; cl_status rscstatus")
+	s, _ := r.run(r.Slave, "cl_status nodestatus ha-master; cl_status rscstatus")
+	return strings.Contains(m, "\nactive\n"+master+"\n") && strings.Contains(s, "\nactive\n"+slave+"\n")
 }
 
 func (r *clientsRun) play() {
@@ -284,11 +286,42 @@ func (r *clientsRun) giveUp() {
 			}
 		}
 	}
+	for r.comesBack() {
+		if err := r.Master.Unplug("eth0"); err != nil {
+			r.Error(err)
+			return
+		}
+		dead := func() bool {
+			_, code := r.run(r.Master, "cl_status hblinkstatus ha-slave eth0 | grep dead")
+			return code == 0
+		}
+		if !r.seen("the link is dead again", dead) {
+			return
+		}
+	}
+}
+
+// comesBack puts ha-master's cable back, and waits until it has its resources. An original's ipfail is told of the link
+// and of the ping nodes; the second count, if it comes before the give-up that the first has begun, ends that, and
+// nothing begins another: then the cable is to be pulled once more.
+func (r *clientsRun) comesBack() (again bool) {
+	before := len(r.Slave.Log())
 	if err := r.Master.Plug("eth0"); err != nil {
 		r.Error(err)
-		return
+		return false
 	}
-	r.stable("local", "local")
+	var aborted time.Time
+	r.seen("stable: local, local", func() bool {
+		if r.hold("local", "local") {
+			return true
+		}
+		if r.clients == lab.Original && aborted.IsZero() && strings.Contains(r.Slave.Log()[before:], "info: Aborted delayed giveup") {
+			aborted = time.Now()
+		}
+		again = !aborted.IsZero() && time.Since(aborted) > 15*time.Second
+		return again
+	})
+	return again
 }
 
 // scripts changes the list of nodes and moves resources, as cron jobs do.
