@@ -260,7 +260,7 @@ func (c *checklist) eventually(limit time.Duration, f func() verdict) verdict {
 	if c.impl == lab.Original {
 		limit *= 4
 	}
-	for end := time.Now().Add(limit); ; time.Sleep(50 * time.Millisecond) {
+	for end := time.Now().Add(lab.Patient(limit)); ; time.Sleep(50 * time.Millisecond) {
 		v := f()
 		if v == nil || time.Now().After(end) {
 			return v

@@ -57,7 +57,7 @@ func TestVMKilled(t *testing.T) {
 }
 
 func killPair(t *testing.T, path string, rnd *rand.Rand, times int) {
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), lab.Patient(10*time.Minute))
 	defer cancel()
 	conf := func(master bool) map[string]string {
 		return map[string]string{"/etc/ha.d/ha.cf": fastTimers.Replace(lab.TutorialConfig(master)["/etc/ha.d/ha.cf"])}
@@ -204,7 +204,7 @@ func (p *pair) settled(when string) {
 		case time.Since(since) > calm:
 			return
 		}
-		if time.Since(begin) > 60*time.Second {
+		if time.Since(begin) > lab.Patient(time.Minute) {
 			p.t.Errorf("after %s: %s", when, why)
 			for _, d := range []*lab.Director{p.h.Master, p.h.Slave} {
 				lines := strings.Split(strings.TrimSpace(d.Log()), "\n")

@@ -60,9 +60,10 @@ type buildError struct {
 
 func (e *buildError) Error() string { return "build: " + e.err.Error() + "\n" + e.out }
 
-// waitFor polls until ok holds; what names it when it does not come.
+// waitFor polls until ok holds; what names it when it does not come. In a guest it is more patient.
 func waitFor(t *testing.T, limit time.Duration, what string, ok func() bool) {
 	t.Helper()
+	limit = lab.Patient(limit)
 	for begin := time.Now(); !ok(); time.Sleep(5 * time.Millisecond) {
 		if time.Since(begin) > limit {
 			t.Fatalf("not within %v: %s", limit, what)

@@ -79,7 +79,7 @@ func (m machine) read(path string) string {
 // run runs a shell command that has to succeed and returns what it printed.
 func (m machine) run(command string) string {
 	m.Helper()
-	ctx, cancel := context.WithTimeout(m.Context(), 3*time.Minute)
+	ctx, cancel := context.WithTimeout(m.Context(), lab.Patient(3*time.Minute))
 	defer cancel()
 	r, err := m.node.Exec(ctx, "/bin/sh", "-c", "export DEBIAN_FRONTEND=noninteractive; "+command)
 	if err != nil || r.Code != 0 {

@@ -69,7 +69,11 @@ func TestVMLdirectord(t *testing.T) {
 		return
 	}
 	lab.NeedPrograms(t, "/usr/sbin/ldirectord", "/usr/sbin/ipvsadm")
-	newLdirectordPair(t, true).play()
+	// In two halves: with twenty of each a machine of two processors is too busy for checks to be in time.
+	names := sideNames(t)
+	half := len(names) / 2
+	t.Run("first", func(t *testing.T) { newLdirectordPair(t, names[:half], true).play() })
+	t.Run("second", func(t *testing.T) { newLdirectordPair(t, names[half:], true).play() })
 }
 
 // TestLdirectordBeside is TestVMLdirectord without a kernel: both tables are models, which our
@@ -78,7 +82,7 @@ func TestLdirectordBeside(t *testing.T) {
 	t.Parallel()
 	lab.NeedRoot(t)
 	lab.NeedPrograms(t, "/usr/sbin/ldirectord")
-	newLdirectordPair(t, false).play()
+	newLdirectordPair(t, sideNames(t), false).play()
 }
 
 // play is what happens to the real servers.
@@ -113,9 +117,11 @@ func (p *ldirectordPair) play() {
 	p.settle("other files", 4*time.Second)
 	web[12].stop()
 	p.settle("a death after the reload", 4*time.Second)
-	p.sameFallbacks()
-	p.samePrograms()
-	if p.mails < 4 {
+	if p.has("09-external.cf") {
+		p.sameFallbacks()
+		p.samePrograms()
+	}
+	if p.has("18-mail.cf") && p.mails < 4 {
 		p.t.Errorf("only %d mails were compared", p.mails)
 	}
 	p.stop()
@@ -168,16 +174,24 @@ func (s *side2) command(ctx context.Context, name string, args ...string) *lab.C
 	return c
 }
 
-func newLdirectordPair(t *testing.T, kernel bool) *ldirectordPair {
-	p := &ldirectordPair{t: t, ctx: t.Context(), kernel: kernel, seen: map[string]map[string]bool{}}
-	n := lab.Net(t)
+// sideNames are the files of sideDir that are started with.
+func sideNames(t *testing.T) (names []string) {
+	t.Helper()
 	files, err := filepath.Glob(sideDir + "/*.cf")
-	p.must(err)
+	if err != nil {
+		t.Fatal(err)
+	}
 	for _, f := range files {
 		if !strings.HasSuffix(f, ".reload.cf") {
-			p.names = append(p.names, filepath.Base(f))
+			names = append(names, filepath.Base(f))
 		}
 	}
+	return names
+}
+
+func newLdirectordPair(t *testing.T, names []string, kernel bool) *ldirectordPair {
+	p := &ldirectordPair{t: t, ctx: t.Context(), names: names, kernel: kernel, seen: map[string]map[string]bool{}}
+	n := lab.Net(t)
 	p.farm = newSideFarm(t, n)
 	for i, name := range []string{"ours", "original"} {
 		addr := func(s string) netip.Prefix { return netip.MustParsePrefix(fmt.Sprintf(s, i+1)) }
@@ -212,8 +226,8 @@ func newLdirectordPair(t *testing.T, kernel bool) *ldirectordPair {
 			"exit(IO::Socket::INET->new(PeerAddr => $ARGV[2], PeerPort => $ARGV[3], Timeout => 5) ? 0 : 1);\n"), 0o755))
 		p.must(s.WriteFile("/usr/local/bin/fallback", []byte("#!/bin/sh\necho \"$*\" >>/var/log/fallback\n"), 0o755))
 		p.must(s.WriteFile("/usr/local/bin/callback", []byte("#!/bin/sh\necho \"$*\" >>/var/log/callback\n"), 0o755))
-		for _, f := range files {
-			p.write(s, "/etc/ha.d/"+filepath.Base(f), p.configuration(f))
+		for _, name := range names {
+			p.write(s, "/etc/ha.d/"+name, p.configuration(filepath.Join(sideDir, name)))
 		}
 	}
 	return p
@@ -229,6 +243,8 @@ func (p *ldirectordPair) configuration(file string) string {
 	}
 	return string(text)
 }
+
+func (p *ldirectordPair) has(name string) bool { return slices.Contains(p.names, name) }
 
 func (p *ldirectordPair) must(err error) {
 	p.t.Helper()
@@ -290,9 +306,11 @@ func (p *ldirectordPair) stop() {
 		}
 	}
 	for _, s := range p.sides {
-		p.must(s.supervised.Process.Signal(unix.SIGTERM))
-		if err := s.supervised.Wait(); err != nil {
-			p.t.Errorf("%s: the supervised one: %v", s.name, err)
+		if s.supervised != nil {
+			p.must(s.supervised.Process.Signal(unix.SIGTERM))
+			if err := s.supervised.Wait(); err != nil {
+				p.t.Errorf("%s: the supervised one: %v", s.name, err)
+			}
 		}
 		waitFor(p.t, 2*time.Minute, s.name+" has ended", func() bool {
 			r, err := s.Exec(p.ctx, "sh", "-c", "ls /var/run/ldirectord.*.pid")
@@ -315,6 +333,9 @@ func (p *ldirectordPair) reload() {
 		if !strings.Contains(name, "autoreload") {
 			p.ldirectord(name, "reload")
 		}
+	}
+	if !p.has("17-autoreload.cf") {
+		return
 	}
 	for _, s := range p.sides {
 		waitFor(p.t, time.Minute, s.name+" has run the callback", func() bool {
@@ -383,7 +404,7 @@ func (p *ldirectordPair) settle(when string, least time.Duration) {
 			same++
 		} else {
 			same = 0
-			if time.Since(begin) > 3*time.Minute {
+			if time.Since(begin) > lab.Patient(3*time.Minute) {
 				p.t.Fatalf("%s: the tables differ\n--- ours\n%s--- original\n%s\n%s", when, strings.Join(except(ours, original), ""),
 					strings.Join(except(original, ours), ""), p.logs())
 			}

@@ -134,7 +134,7 @@ func (d *tableDirector) waitTable(t *testing.T, what string, ok func(table strin
 		if last = table(t.Context(), d.Master); ok(last) {
 			return
 		}
-		if time.Since(begin) > time.Minute {
+		if time.Since(begin) > lab.Patient(time.Minute) {
 			t.Fatalf("the table never has %s:\n%s\nlog ends:\n%s", what, last, lastLines(d.log(t), 30))
 		}
 	}

@@ -50,7 +50,7 @@ func TestVMWatchdog(t *testing.T) {
 		var buf bytes.Buffer
 		s := lab.Spec{
 			Command: []string{"/bin/sh", "-c", strings.ReplaceAll(watchdogGuest, "PROGRAM", path) + script},
-			Modules: []string{"softdog"}, Stdout: &buf, Stderr: &buf, Limit: 2 * time.Minute, Dir: "/",
+			Modules: []string{"softdog"}, Stdout: &buf, Stderr: &buf, Limit: lab.Patience * 2 * time.Minute, Dir: "/",
 		}
 		_, err = lab.RunVM(t.Context(), s)
 		return buf.String(), err

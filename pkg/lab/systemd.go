@@ -66,7 +66,7 @@ func (n *Node) Systemd(ctx context.Context) (*Systemd, error) {
 	}
 	ended := make(chan struct{})
 	go func() { _ = s.cmd.Wait(); close(ended) }() // Close waits for it, too
-	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	ctx, cancel := context.WithTimeout(ctx, Patient(time.Minute))
 	defer cancel()
 	for {
 		if s.pid == "" {

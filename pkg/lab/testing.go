@@ -84,6 +84,18 @@ func VM(t TB, s Spec) (status int) {
 	return status
 }
 
+// Patience is by how much a limit that a guest meets with ease may be exceeded on a slow machine that has other work to
+// do: what is emulated takes all the time there is. InVM multiplies [Spec].Limit by it.
+const Patience = 4
+
+// Patient is the limit of a wait: longer in a guest.
+func Patient(limit time.Duration) time.Duration {
+	if InGuest() {
+		return limit * Patience
+	}
+	return limit
+}
+
 // InVM is called first by a test that needs a kernel with IPVS:
 //
 //	if !lab.InVM(t) {
@@ -106,6 +118,7 @@ func InVM(t TB, with ...func(*Spec)) bool {
 	for _, f := range with {
 		f(&s)
 	}
+	s.Limit *= Patience
 	limit := max(s.Limit, time.Minute) - 20*time.Second // the test's own end comes before the guest's
 	s.Command = []string{self, "-test.run=" + runPattern(t.Name()), "-test.v=true", "-test.count=1", "-test.timeout=" + limit.String()}
 	for _, a := range os.Args[1:] {

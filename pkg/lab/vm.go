@@ -29,7 +29,7 @@ type Spec struct {
 	Modules []string      // kernel modules besides the usual ones
 	Memory  int           // MB; 0 is 1024
 	CPUs    int           // 0 is as many as this machine has, at most 4
-	Limit   time.Duration // of the whole run, after which the guest is killed; 0 is 2 minutes
+	Limit   time.Duration // of the whole run, after which the guest is killed; 0 is 8 minutes
 	NIC     *os.File      // a network's port, from Network.Tap: the guest's eth0
 	Monitor *Monitor      // by which the guest can be suspended
 	Line    func(string)  // told each line that a test prints, by InVM
@@ -91,7 +91,7 @@ func runVM(ctx context.Context, s Spec) (int, error) {
 	defer console.Close()
 	limit := s.Limit
 	if limit == 0 {
-		limit = 2 * time.Minute
+		limit = Patience * 2 * time.Minute
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("not done within %v", limit))
 	defer cancel()
