@@ -139,6 +139,7 @@ type Machine struct {
 	timerID     int
 	set         string    // what it gives up: all or foreign
 	askAt       time.Time // when to ask again after a standby that had to wait; zero is never
+	backAt      time.Time // when to try again a fail-back that resources in transition held up; zero is never
 }
 
 // Start signs on and returns what is logged then.
@@ -167,9 +168,10 @@ func Start(cfg Config) (*Machine, []Action) {
 
 // Deadline is when Step wants a Tick; ok is false when never.
 func (m *Machine) Deadline() (at time.Time, ok bool) {
-	at = m.timer
-	if !m.askAt.IsZero() && (at.IsZero() || m.askAt.Before(at)) {
-		at = m.askAt
+	for _, t := range []time.Time{m.timer, m.askAt, m.backAt} {
+		if !t.IsZero() && (at.IsZero() || t.Before(at)) {
+			at = t
+		}
 	}
 	return at, !at.IsZero()
 }
@@ -207,6 +209,9 @@ func (m *Machine) nodeStatus(in NodeStatus, v View) {
 	m.infof("Status update: Node %s now has status %s", in.Node, in.Status)
 	switch in.Status {
 	case "dead":
+		if in.Node == m.cfg.Peer {
+			m.backAt = time.Time{}
+		}
 		if m.count(v) > 0 {
 			m.infof("NS: We are still alive!")
 		} else {
@@ -252,6 +257,7 @@ func (m *Machine) resource(now time.Time, in Resource) {
 func (m *Machine) compare(now time.Time, theirs int, v View) {
 	m.debugf("Got asked for num_ping.")
 	ours := m.count(v)
+	m.backAt = time.Time{}
 	switch {
 	case ours > theirs:
 		m.infof("Telling other node that we have more visible ping nodes.")
@@ -265,13 +271,24 @@ func (m *Machine) compare(now time.Time, theirs int, v View) {
 		m.infof("Ping node count is balanced.")
 		m.tell("abort_giveup")
 		m.debugf("Abort message sent.")
-		switch {
-		case !m.timer.IsZero():
+		if m.timer.IsZero() {
+			m.giveBack(now, v)
+		} else {
 			m.abort()
-		case m.cfg.AutoFailback && v.Stable() && !v.AwaitsSync():
-			m.infof("Giving up foreign resources (auto_failback).")
-			m.delay(now, "foreign")
 		}
+	}
+}
+
+// giveBack begins a fail-back, now that both see the same ping nodes: at once, or when resources are no longer in
+// transition. The original's is lost in the second case.
+func (m *Machine) giveBack(now time.Time, v View) {
+	switch {
+	case !m.cfg.AutoFailback || v.AwaitsSync():
+	case v.Stable():
+		m.infof("Giving up foreign resources (auto_failback).")
+		m.delay(now, "foreign")
+	default:
+		m.backAt = now.Add(2 * m.cfg.Keepalive)
 	}
 }
 
@@ -279,16 +296,23 @@ func (m *Machine) tick(now time.Time, v View) {
 	if !m.timer.IsZero() && !now.Before(m.timer) {
 		m.timer = time.Time{}
 		m.infof("giveup() called (timeout worked)")
-		if v.Stable() {
+		switch {
+		case v.Stable():
 			m.out = append(m.out, Broadcast{Fields: []Field{
 				{"t", "ask_resources"}, {"rsc_hold", m.set}, {"src", m.cfg.Self}, {"info", "me"},
 			}})
 			m.debugf("Message [ask_resources] sent.")
 			m.needStandby = false
-		} else {
+		case m.set == "foreign":
+			m.backAt = now.Add(2 * m.cfg.Keepalive)
+		default:
 			m.needStandby = true
 		}
 		m.debugf("giveup timeout has been destroyed.")
+	}
+	if !m.backAt.IsZero() && !now.Before(m.backAt) {
+		m.backAt = time.Time{}
+		m.giveBack(now, v)
 	}
 	if !m.askAt.IsZero() && !now.Before(m.askAt) {
 		m.askAt = time.Time{}
@@ -327,11 +351,13 @@ func (m *Machine) delay(now time.Time, set string) {
 		m.debugf("giveup timeout has been destroyed.")
 	}
 	m.timerID++
-	m.timer, m.set = now.Add(d), set
+	m.timer, m.set, m.backAt = now.Add(d), set, time.Time{}
 }
 
+// abort ends the give-up that fewer ping nodes began. The original's ends a fail-back as well: being told twice that the
+// counts are equal, as after a cable is back with its ping nodes, it gives nothing back.
 func (m *Machine) abort() {
-	if m.timer.IsZero() {
+	if m.timer.IsZero() || m.set == "foreign" {
 		m.infof("No giveup timer to abort.")
 		return
 	}

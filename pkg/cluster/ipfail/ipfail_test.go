@@ -98,17 +98,61 @@ func TestBalancedGivesForeignBack(t *testing.T) {
 		"tell t=abort_giveup src=hba dest=hbb",
 		"Giving up foreign resources (auto_failback).",
 		"Delayed giveup in 4 seconds.",
-		"Aborted delayed giveup (1)",
+		"No giveup timer to abort.",
 		"No giveup timer to abort.",
 	}
 	if d := cmp.Diff(want, got); d != "" {
 		t.Error(d)
+	}
+	if d := cmp.Diff([]string{want[0], want[1], want[4]}, story(m, t0, one, PingCount{"hbb", 1})); d != "" {
+		t.Error(d)
+	}
+	at, _ := m.Deadline()
+	if got := story(m, at, one, Tick{}); len(got) != 2 || got[1] != "broadcast t=ask_resources rsc_hold=foreign src=hba info=me" {
+		t.Errorf("told three times that the counts are equal, it gives nothing back: %q", got)
 	}
 	// The daemon itself is about to give it back, but not yet.
 	one.awaits = true
 	m, _ = Start(cfg)
 	if d := cmp.Diff(want[:2], story(m, t0, one, PingCount{"hbb", 1})); d != "" {
 		t.Error(d)
+	}
+}
+
+// A fail-back in the middle of a transition comes when that is over, unless the counts have changed.
+func TestFailBackWaitsForStability(t *testing.T) {
+	t0 := time.Unix(1000, 0)
+	one := seen{pings: []string{"group1"}}
+	stable := seen{pings: one.pings, stable: true}
+	back := "broadcast t=ask_resources rsc_hold=foreign src=hba info=me"
+	m, _ := Start(cfg)
+	next := func(v View) []string {
+		at, ok := m.Deadline()
+		if !ok {
+			return nil
+		}
+		return story(m, at, v, Tick{})
+	}
+	story(m, t0, one, PingCount{"hbb", 1})
+	next(one)    // looks: not yet
+	next(stable) // begins
+	if got := next(one); len(got) != 1 {
+		t.Errorf("gave up while resources were in transition: %q", got)
+	}
+	next(stable) // begins again
+	if got := next(stable); len(got) != 2 || got[1] != back {
+		t.Errorf("what was in transition is not given back: %q", got)
+	}
+	for _, end := range []Input{PingCount{"hbb", 0}, YouAreDead{}, NodeStatus{"hbb", "dead"}} {
+		m, _ = Start(cfg)
+		story(m, t0, one, PingCount{"hbb", 1}, end)
+		for range 5 {
+			for _, line := range next(stable) {
+				if line == back {
+					t.Errorf("gives back after %#v", end)
+				}
+			}
+		}
 	}
 }
 
