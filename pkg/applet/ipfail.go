@@ -183,6 +183,13 @@ func (p *ipfailRun) Stable() bool {
 	return held != "transition"
 }
 
+// HoldsForeign is ipfail.View.
+func (p *ipfailRun) HoldsForeign() bool {
+	held, err := p.client.Resources()
+	p.note(err)
+	return held == "foreign" || held == "all"
+}
+
 // AwaitsSync is ipfail.View. The API of heartbeat cannot be asked that.
 func (p *ipfailRun) AwaitsSync() bool { return false }
 

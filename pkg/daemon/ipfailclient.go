@@ -122,6 +122,9 @@ func (v view) PingNodes() []string {
 // Stable is ipfail.View.
 func (v view) Stable() bool { return v.status.Stable }
 
+// HoldsForeign is ipfail.View.
+func (v view) HoldsForeign() bool { return v.status.Held.Has(cluster.Foreign) }
+
 // AwaitsSync is ipfail.View.
 func (v view) AwaitsSync() bool { return v.status.AwaitsSync }
 

@@ -16,6 +16,7 @@ import (
 type View interface {
 	PingNodes() []string // ping nodes with status "ping", in the order of a node walk
 	Stable() bool        // resources are not in transition
+	HoldsForeign() bool  // this node holds resources that are at home at the partner
 	AwaitsSync() bool    // the daemon's own failback waits for the partner's connection table
 }
 
@@ -198,7 +199,7 @@ func (m *Machine) Step(now time.Time, in Input, v View) []Action {
 		m.infof("Giving up because we were told that we have less ping nodes.")
 		m.delay(now, "all")
 	case AbortGiveup:
-		m.abort()
+		m.abort(v)
 	case Tick:
 		m.tick(now, v)
 	}
@@ -274,7 +275,7 @@ func (m *Machine) compare(now time.Time, theirs int, v View) {
 		if m.timer.IsZero() {
 			m.giveBack(now, v)
 		} else {
-			m.abort()
+			m.abort(v)
 		}
 	}
 }
@@ -312,7 +313,9 @@ func (m *Machine) tick(now time.Time, v View) {
 	}
 	if !m.backAt.IsZero() && !now.Before(m.backAt) {
 		m.backAt = time.Time{}
-		m.giveBack(now, v)
+		if !v.Stable() || v.HoldsForeign() {
+			m.giveBack(now, v)
+		}
 	}
 	if !m.askAt.IsZero() && !now.Before(m.askAt) {
 		m.askAt = time.Time{}
@@ -354,10 +357,10 @@ func (m *Machine) delay(now time.Time, set string) {
 	m.timer, m.set, m.backAt = now.Add(d), set, time.Time{}
 }
 
-// abort ends the give-up that fewer ping nodes began. The original's ends a fail-back as well: being told twice that the
+// abort ends a give-up, but not a fail-back of what is held. The original's ends that as well: being told twice that the
 // counts are equal, as after a cable is back with its ping nodes, it gives nothing back.
-func (m *Machine) abort() {
-	if m.timer.IsZero() || m.set == "foreign" {
+func (m *Machine) abort(v View) {
+	if m.timer.IsZero() || m.set == "foreign" && v.HoldsForeign() {
 		m.infof("No giveup timer to abort.")
 		return
 	}

@@ -16,11 +16,13 @@ type seen struct {
 	pings  []string
 	stable bool
 	awaits bool
+	home   bool // it holds nothing of the partner's
 }
 
 func (s seen) PingNodes() []string { return s.pings }
 func (s seen) Stable() bool        { return s.stable }
 func (s seen) AwaitsSync() bool    { return s.awaits }
+func (s seen) HoldsForeign() bool  { return !s.home }
 
 // story runs inputs through a machine and returns its actions as lines, debug lines left out.
 func story(m *Machine, now time.Time, v View, ins ...Input) []string {
@@ -111,6 +113,13 @@ func TestBalancedGivesForeignBack(t *testing.T) {
 	if got := story(m, at, one, Tick{}); len(got) != 2 || got[1] != "broadcast t=ask_resources rsc_hold=foreign src=hba info=me" {
 		t.Errorf("told three times that the counts are equal, it gives nothing back: %q", got)
 	}
+	// With nothing to give back it is as the original.
+	one.home = true
+	want[4] = "Aborted delayed giveup (1)"
+	m, _ = Start(cfg)
+	if d := cmp.Diff(want, story(m, t0, one, PingCount{"hbb", 1}, AbortGiveup{}, AbortGiveup{})); d != "" {
+		t.Error(d)
+	}
 	// The daemon itself is about to give it back, but not yet.
 	one.awaits = true
 	m, _ = Start(cfg)
@@ -142,6 +151,11 @@ func TestFailBackWaitsForStability(t *testing.T) {
 	next(stable) // begins again
 	if got := next(stable); len(got) != 2 || got[1] != back {
 		t.Errorf("what was in transition is not given back: %q", got)
+	}
+	m, _ = Start(cfg)
+	story(m, t0, one, PingCount{"hbb", 1})
+	if got := next(seen{pings: one.pings, stable: true, home: true}); len(got) > 0 {
+		t.Errorf("gives back what it does not hold: %q", got)
 	}
 	for _, end := range []Input{PingCount{"hbb", 0}, YouAreDead{}, NodeStatus{"hbb", "dead"}} {
 		m, _ = Start(cfg)
