@@ -286,7 +286,11 @@ func (r *clientsRun) giveUp() {
 			}
 		}
 	}
-	for r.comesBack() {
+	for tries := 1; r.comesBack(); tries++ {
+		if tries == 5 {
+			r.Errorf("%v on %v: ipfail has aborted its give-up %d times", r.clients, r.daemon, tries)
+			return
+		}
 		if err := r.Master.Unplug("eth0"); err != nil {
 			r.Error(err)
 			return

@@ -183,11 +183,11 @@ func (p *ipfailRun) Stable() bool {
 	return held != "transition"
 }
 
-// HoldsForeign is ipfail.View.
+// HoldsForeign is ipfail.View. In transition the API does not tell what is held: then it may be so.
 func (p *ipfailRun) HoldsForeign() bool {
 	held, err := p.client.Resources()
 	p.note(err)
-	return held == "foreign" || held == "all"
+	return held == "foreign" || held == "all" || held == "transition"
 }
 
 // AwaitsSync is ipfail.View. The API of heartbeat cannot be asked that.
