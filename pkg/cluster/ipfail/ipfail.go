@@ -303,7 +303,7 @@ func (m *Machine) tick(now time.Time, v View) {
 				{"t", "ask_resources"}, {"rsc_hold", m.set}, {"src", m.cfg.Self}, {"info", "me"},
 			}})
 			m.debugf("Message [ask_resources] sent.")
-			m.needStandby = false
+			m.needStandby, m.askAt = false, time.Time{}
 		case m.set == "foreign":
 			m.backAt = now.Add(2 * m.cfg.Keepalive)
 		default:

@@ -202,6 +202,16 @@ func TestGiveupWaitsForStability(t *testing.T) {
 	if d := cmp.Diff(want, got); d != "" {
 		t.Error(d)
 	}
+	// What another word has made up for meanwhile is not asked about.
+	story(m, at, seen{}, YouAreDead{})
+	story(m, at.Add(4*time.Second), seen{}, Tick{})
+	story(m, at.Add(5*time.Second), seen{}, Resource{From: "hbb", Stable: "1"}, YouAreDead{})
+	if got := story(m, at.Add(9*time.Second), seen{stable: true}, Tick{}); len(got) != 2 {
+		t.Errorf("does not give up: %q", got)
+	}
+	if at, ok := m.Deadline(); ok {
+		t.Errorf("asks once more at %v", at)
+	}
 }
 
 func TestRead(t *testing.T) {
