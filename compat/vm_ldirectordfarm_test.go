@@ -75,8 +75,14 @@ func newSideFarm(t *testing.T, n *lab.Network) *sideFarm {
 	return f
 }
 
-// start has all services answer.
+// start has all services answer. One that does is left alone: a check would see it restart.
 func (s *sideServer) start() {
+	s.mu.Lock()
+	answers := s.listeners != nil && !s.hung
+	s.mu.Unlock()
+	if answers {
+		return
+	}
 	s.stop()
 	s.mu.Lock()
 	defer s.mu.Unlock()
