@@ -21,7 +21,7 @@ type sideBySide struct {
 	section  string
 	monitor  string // file
 	ours     *checked
-	original string // "up", "down", or "none" if it never came to a verdict
+	original string // "up", "down", "none" if it never came to a verdict, "" if it could not be asked
 	text     string // of its monitorfile
 }
 
@@ -36,7 +36,10 @@ const dumbIPVSAdm = `#!/bin/sh
 const (
 	originalStart = 8 * time.Second
 	originalCheck = 8 * time.Second
-	originalBusy  = 3 * time.Minute
+	originalBusy  = 2 * time.Minute
+	// How often both are asked again where verdicts differ: once in some ten thousand checks one of the original
+	// hangs for good, and on a busy machine one may not be done in time. A real difference is there every time.
+	originalAgain = 3
 )
 
 // TestCheckersOriginal has the original ldirectord make the same checks of the same servers, and
@@ -86,35 +89,46 @@ func TestCheckersOriginal(t *testing.T) {
 	f.runOriginal(t, all)
 	var ours []*checked
 	for _, s := range all {
-		if s.original == "" {
-			s.original = "none"
-		}
 		ours = append(ours, s.ours)
 	}
 	f.checkAll(ours, 16)
 	if os.Getenv("VERDICTS") != "" {
 		for _, s := range all {
-			t.Logf("%-60s ours %v, original %s: %.100q (%s)", s.name, s.ours.result.Up, s.original, s.text, s.ours.result.Reason)
+			t.Logf("%-60s %s", s.name, s)
 		}
 	}
-	met := map[string]bool{}
+	for again := range originalAgain {
+		var differ []*sideBySide
+		for _, s := range all {
+			if !s.same() && s.known() == nil {
+				t.Logf("asked again: %s: %s", s.name, s)
+				s.instance += fmt.Sprintf("-%d-again%d", len(differ), again)
+				differ = append(differ, s)
+			}
+		}
+		if len(differ) > 0 {
+			f.runOriginal(t, differ)
+			ours = ours[:0]
+			for _, s := range differ {
+				ours = append(ours, s.ours)
+			}
+			f.checkAll(ours, 1)
+		}
+	}
+	met := map[*knownDifference]bool{}
 	for _, s := range all {
 		t.Run(s.name, func(t *testing.T) {
-			word := map[bool]string{true: "up", false: "down"}[s.ours.result.Up]
-			if word == s.original {
-				return
+			switch d := s.known(); {
+			case s.same():
+			case d != nil:
+				met[d] = true
+			default:
+				t.Error(s)
 			}
-			for _, d := range knownDifferences {
-				if d.original == s.original && d.match.MatchString(s.name) {
-					met[d.match.String()] = true
-					return
-				}
-			}
-			t.Errorf("ours %s (%s), original %s (%.200q)", word, s.ours.result.Reason, s.original, s.text)
 		})
 	}
-	for _, d := range knownDifferences {
-		if !met[d.match.String()] {
+	for i := range knownDifferences {
+		if d := &knownDifferences[i]; !met[d] {
 			t.Errorf("the original is said to be %s for %q, and is not", d.original, d.match)
 		}
 	}
@@ -143,8 +157,8 @@ func (f *farmland) runOriginal(t *testing.T, all []*sideBySide) {
 		gate <- true
 		group.Go(func() {
 			defer func() { <-gate }()
-			if err := f.instance(t.Context(), name, instances[name]); err != nil {
-				t.Error(err)
+			if err := f.instance(t, name, instances[name]); err != nil {
+				t.Log(err)
 			}
 		})
 	}
@@ -152,16 +166,21 @@ func (f *farmland) runOriginal(t *testing.T, all []*sideBySide) {
 }
 
 // instance runs one ldirectord until all its verdicts are there, or will never be.
-func (f *farmland) instance(ctx context.Context, name string, checks []*sideBySide) error {
+func (f *farmland) instance(t *testing.T, name string, checks []*sideBySide) error {
 	limit := originalBusy
 	if slices.ContainsFunc(checks, (*sideBySide).hasNone) {
 		limit = originalStart + time.Duration(len(checks))*originalCheck
 	}
-	ctx, cancel := context.WithTimeout(ctx, limit)
+	ctx, cancel := context.WithTimeout(t.Context(), limit)
 	defer cancel()
 	conf := fmt.Sprintf("checktimeout=%d\ncheckinterval=300\nquiescent=no\nlogfile=\"/var/log/%s.log\"\n", checks[0].ours.limit/time.Second, name)
 	for _, s := range checks {
+		s.original, s.text = "", ""
 		conf += s.section
+		// It may be there already if the original is asked again.
+		if _, err := f.director.Exec(ctx, "rm", "-f", s.monitor); err != nil {
+			return err
+		}
 	}
 	path := "/etc/ha.d/" + name + ".cf"
 	if err := f.director.WriteFile(path, []byte(conf), 0o644); err != nil {
@@ -171,16 +190,45 @@ func (f *farmland) instance(ctx context.Context, name string, checks []*sideBySi
 	if err != nil || r.Code != 0 {
 		return fmt.Errorf("ldirectord %s start: %v, exit status %d: %s%s", path, err, r.Code, r.Stdout, r.Stderr)
 	}
-	for missing := checks; len(missing) > 0 && ctx.Err() == nil; time.Sleep(50 * time.Millisecond) {
+	missing := checks
+	for ; len(missing) > 0 && ctx.Err() == nil; time.Sleep(50 * time.Millisecond) {
 		text, _ := f.director.ReadFile(missing[0].monitor) // there may be none yet
 		if m := monitorLine.FindSubmatch(text); m != nil {
 			missing[0].original, missing[0].text = string(m[1]), string(m[2])
 			missing = missing[1:]
 		}
 	}
-	kill := "kill -KILL $(cat /var/run/ldirectord." + name + ".cf.pid) 2>/dev/null; true" // it may have ended by itself
-	_, err = f.director.Exec(context.WithoutCancel(ctx), "sh", "-c", kill)
+	ctx = context.WithoutCancel(ctx)
+	pid := "/var/run/ldirectord." + name + ".cf.pid"
+	for i, s := range missing {
+		s.original = "none"
+		if i == 0 && !s.hasNone() {
+			r, err := f.director.Exec(ctx, "sh", "-c", "p=$(cat "+pid+"); cat /proc/$p/wchan /proc/$p/syscall; grep Sig /proc/$p/status; ss -tunp; tail -n 5 /var/log/"+name+".log")
+			t.Logf("%s: no verdict after %v: %v\n%s%s", s.name, limit, err, r.Stdout, r.Stderr)
+		}
+	}
+	// It may have ended by itself.
+	_, err = f.director.Exec(ctx, "sh", "-c", "kill -KILL $(cat "+pid+") 2>/dev/null; true")
 	return err
+}
+
+// same tells whether both came to one verdict.
+func (s *sideBySide) same() bool {
+	return s.original == map[bool]string{true: "up", false: "down"}[s.ours.result.Up]
+}
+
+// known is the difference that the original's verdict is known for, if it is.
+func (s *sideBySide) known() *knownDifference {
+	for i := range knownDifferences {
+		if d := &knownDifferences[i]; d.original == s.original && d.match.MatchString(s.name) {
+			return d
+		}
+	}
+	return nil
+}
+
+func (s *sideBySide) String() string {
+	return fmt.Sprintf("ours up %v (%s), original %q (%.200q)", s.ours.result.Up, s.ours.result.Reason, s.original, s.text)
 }
 
 // hasNone tells whether the original is known to come to no verdict.
