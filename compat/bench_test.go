@@ -26,9 +26,9 @@ func TestBenchTakeover(t *testing.T) {
 	}
 }
 
-// beatOf accepts the heartbeat packets of a node.
-func beatOf(d *lab.Director) func(lab.Frame) bool {
-	own := d.Addr().As4()
+// beatOf accepts the heartbeat packets of the node with that address.
+func beatOf(addr netip.Addr) func(lab.Frame) bool {
+	own := addr.As4()
 	return func(f lab.Frame) bool {
 		b := f.Data // Ethernet, IPv4 without options, UDP
 		return len(b) > 42 && b[12] == 8 && b[13] == 0 && b[14] == 0x45 && b[23] == 17 && [4]byte(b[26:30]) == own && b[36] == 694>>8 && b[37] == 694&255
@@ -86,7 +86,7 @@ func benchTakeover(t *testing.T, impl lab.Impl) {
 	must(err)
 	wire, err := h.Capture("")
 	must(err)
-	_, err = wire.Wait(ctx, beatOf(h.Master))
+	_, err = wire.Wait(ctx, beatOf(h.Master.Addr()))
 	must(err)
 	for _, d := range []*lab.Director{h.Master, h.Slave} {
 		if strings.Contains(d.Log(), "is dead") || strings.Contains(d.Log(), "Late heartbeat") {
@@ -104,7 +104,7 @@ func benchTakeover(t *testing.T, impl lab.Impl) {
 	bench.add("is dead to address up", "ms", "power-off; log line to the kernel's notice", of(impl), float64(up.Time.Sub(dead).Microseconds())/1000)
 	var last time.Time
 	for _, f := range wire.Frames() {
-		if beatOf(h.Master)(f) {
+		if beatOf(h.Master.Addr())(f) {
 			last = f.Time
 		}
 	}

@@ -481,13 +481,7 @@ func (r *clientsRun) pingNodesLost() {
 
 // calm waits until neither node's ipfail has said anything for so long, nor has anything moved.
 func (r *clientsRun) calm(quiet time.Duration) {
-	last, since := -1, time.Now()
-	r.seen("nothing more is logged", func() bool {
-		if now := r.heard(r.Master) + r.heard(r.Slave); now != last {
-			last, since = now, time.Now()
-		}
-		return time.Since(since) > quiet
-	})
+	r.seen("nothing more is logged", unchanged(quiet, func() int { return r.heard(r.Master) + r.heard(r.Slave) }))
 }
 
 func (r *clientsRun) heard(d *lab.Director) int {

@@ -71,6 +71,17 @@ func waitFor(t *testing.T, limit time.Duration, what string, ok func() bool) {
 	}
 }
 
+// unchanged is a condition to wait for: what look sees has been the same for so long.
+func unchanged[T comparable](span time.Duration, look func() T) func() bool {
+	last, since := look(), time.Now()
+	return func() bool {
+		if now := look(); now != last {
+			last, since = now, time.Now()
+		}
+		return time.Since(since) > span
+	}
+}
+
 // table is `ipvsadm -Ln` of a director; "" when it cannot be had.
 func table(ctx context.Context, d *lab.Director) string {
 	r, err := d.Exec(ctx, "ipvsadm", "-Ln")
